@@ -1,0 +1,147 @@
+"""Vector files in: objects and areas of interest as valid polygons in the caller's CRS."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from d2det_geo.errors import InputError
+
+if TYPE_CHECKING:
+    from rasterio.crs import CRS
+
+_AREAL = ("Polygon", "Surface", "Collection", "Unknown")  # parts of the names of layer types that may hold polygons
+_SINGLE = shapely.GeometryType.POLYGON  # geometry types above it are collections of parts
+
+
+def read_objects(path: str | Path, *, crs: CRS | None = None) -> gpd.GeoDataFrame:
+    """Read every polygon of a local vector file that GDAL knows, with its attributes.
+
+    Geometry collections are reduced to their polygons, invalid outlines repaired, rows
+    without a polygon dropped; Z is dropped. A file without features gives zero rows. GeoJSON
+    whose coordinates cannot be longitude and latitude has no CRS (the pixel coordinates of a
+    scene without one). A file of another format that names no CRS is taken to be in ``crs``.
+
+    Args:
+        path: file on this machine; of several layers, the one that holds polygons.
+        crs: what to reproject to; None keeps the file's own.
+
+    Returns:
+        Valid, non-empty (Multi)Polygons in column ``geometry``, rows numbered from 0. ``attrs`` counts
+        ``repaired`` and ``dropped`` rows, and ``crs_assumed`` tells whether ``crs`` was taken on trust.
+
+    Raises:
+        InputError: missing, unreadable, not a vector file, no polygons, or not in a CRS that leads to ``crs``.
+    """
+    path = Path(path)
+    frame, driver = _read(path)
+    polygons, repaired = _polygons(frame.geometry.to_numpy())
+    kept = ~shapely.is_empty(polygons)
+    if len(frame) and not kept.any():
+        kinds = sorted({str(kind) for kind in frame.geometry.geom_type.dropna()}) or ["no geometry"]
+        raise InputError(f"{path}: holds no polygons (found {', '.join(kinds)}); give a file of polygons")
+    objects = frame.set_geometry(gpd.GeoSeries(polygons, crs=frame.crs))[kept].reset_index(drop=True)
+    if driver.startswith("GeoJSON") and _beyond_lon_lat(objects):
+        objects = objects.set_crs(None, allow_override=True)
+        if crs is not None:
+            raise InputError(
+                f"{path}: coordinates are not longitude and latitude, which GeoJSON is in; "
+                "reproject it to WGS84, or save it as GPKG with its CRS"
+            )
+    assumed = crs is not None and objects.crs is None
+    if crs is not None:
+        objects = _reproject(objects, crs, path)
+    objects.attrs.update(repaired=repaired, dropped=int((~kept).sum()), crs_assumed=assumed)
+    return objects
+
+
+def read_aoi(path: str | Path, crs: CRS | None) -> shapely.Geometry:
+    """Read an area of interest: the union of a file's polygons, in ``crs`` (None: the file's own).
+
+    Raises:
+        InputError: as ``read_objects``, and when the file holds no area.
+    """
+    objects = read_objects(path, crs=crs)
+    if objects.empty:
+        raise InputError(f"{path}: holds no polygons; an area of interest needs at least one")
+    return shapely.union_all(objects.geometry.to_numpy())
+
+
+def polygon_parts(geometry: shapely.Geometry | None) -> shapely.Geometry:
+    """Reduce a geometry to its polygons: a Polygon, a MultiPolygon, or an empty Polygon."""
+    if geometry is None:
+        return shapely.Polygon()
+    parts = shapely.get_parts(geometry)
+    while (shapely.get_type_id(parts) > _SINGLE).any():
+        parts = shapely.get_parts(parts)
+    polygons = parts[(shapely.get_type_id(parts) == _SINGLE) & ~shapely.is_empty(parts)]
+    if len(polygons) == 0:
+        return shapely.Polygon()
+    return polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
+
+
+def _read(path: Path) -> tuple[gpd.GeoDataFrame, str]:
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {problem}; give the path of a vector file")
+    try:
+        with warnings.catch_warnings():
+            # GDAL's remarks on odd but readable files (repeated ids, M values) are no news to the user.
+            warnings.simplefilter("ignore")
+            layer = _polygon_layer(path)
+            info = pyogrio.read_info(path, layer=layer)
+            table = pyogrio.read_dataframe(path, layer=layer, force_2d=True)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).partition(";")[0].replace(f"'{path}' ", "").replace("\n", " ")
+        raise InputError(
+            f"{path}: cannot be read as a vector file ({reason:.200}); give one that is complete"
+        ) from error
+    if not isinstance(table, gpd.GeoDataFrame):
+        table = gpd.GeoDataFrame(table, geometry=gpd.GeoSeries([None] * len(table), dtype=object), crs=info["crs"])
+    return table, str(info["driver"])
+
+
+def _polygon_layer(path: Path) -> str:
+    layers = pyogrio.list_layers(path)
+    if len(layers) == 1:
+        return str(layers[0, 0])
+    names = [str(name) for name, kind in layers if any(part in str(kind) for part in _AREAL)]
+    if len(names) > 1:
+        raise InputError(f"{path}: has several layers of polygons ({', '.join(names)}); give a file with one")
+    return names[0] if names else str(layers[0, 0])
+
+
+def _polygons(geometries: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Make valid polygons of whatever was read; count the ones whose outline had to change."""
+    polygons = np.array([polygon_parts(geometry) for geometry in geometries], dtype=object)
+    invalid = ~shapely.is_valid(polygons)
+    polygons[invalid] = [polygon_parts(shapely.make_valid(polygon)) for polygon in polygons[invalid]]
+    return polygons, int(invalid.sum())
+
+
+def _beyond_lon_lat(objects: gpd.GeoDataFrame) -> bool:
+    if objects.empty or objects.crs is None or not objects.crs.is_geographic:
+        return False
+    x_min, y_min, x_max, y_max = objects.total_bounds
+    return bool(x_min < -360 or x_max > 360 or y_min < -90.000001 or y_max > 90.000001)
+
+
+def _reproject(objects: gpd.GeoDataFrame, crs: CRS, path: Path) -> gpd.GeoDataFrame:
+    target = pyproj.CRS.from_user_input(crs)
+    if objects.crs is None:
+        return objects.set_crs(target)
+    try:
+        moved = objects.to_crs(target)
+    except pyproj.exceptions.ProjError as error:
+        raise InputError(f"{path}: cannot be reprojected to {target.name} ({error}); check its CRS") from error
+    if not np.isfinite(shapely.bounds(moved.geometry.to_numpy())).all():
+        raise InputError(f"{path}: lies where {target.name} is not defined; check its coordinates and CRS")
+    return moved
