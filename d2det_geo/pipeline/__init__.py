@@ -1,1 +1,1 @@
-"""See docs in the modules."""
+"""The corridor: one use case per file, each usable without the command line."""
