@@ -1,0 +1,162 @@
+"""Masks and boxes become polygons; polygons move to the world and are measured there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import contourpy
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from d2det_geo.detections import Detections
+from d2det_geo.vector.readers import polygon_parts
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from rasterio.crs import CRS
+
+SPECK = 0.01  # a part below this share of the largest part's area is noise of the network, not an object's wing
+_BATCH = 4096  # masks contoured at once: 33 MB of field
+_FLAT = 1e-7  # cells; vertices that bend the outline by less are on a straight line
+
+
+def mask_polygons(detections: Detections, threshold: float = 0.5) -> NDArray[np.object_]:
+    """Outline each mask where its field of probabilities crosses ``threshold``.
+
+    Between the centres of the cells the field is bilinear, from there to the box's edge it is
+    constant: the outline is sub-pixel, and ends on the box's edge where the mask touches it. Holes are
+    kept, and every part of a mask in several parts but for specks (under 1 % of the largest).
+
+    Args:
+        detections: D objects with masks, ``[D, S, S]``.
+        threshold: of probability, in ``(0, 1)``.
+
+    Returns:
+        ``[D]`` valid Polygons and MultiPolygons in the boxes' frame, px; an empty Polygon where no
+        cell of a mask is above ``threshold`` or the box has no area. The caller drops and counts these.
+    """
+    masks = detections.masks
+    if masks is None:
+        raise ValueError("detections carry no masks; use box_polygons")
+    starts = range(0, len(detections), _BATCH)
+    batches = [
+        _outlines(masks[start : start + _BATCH], detections.boxes[start : start + _BATCH], threshold)
+        for start in starts
+    ]
+    return np.concatenate([np.empty(0, dtype=object), *batches])
+
+
+def box_polygons(boxes: NDArray[np.float64]) -> NDArray[np.object_]:
+    """Make a rectangle of each box ``[D, 4]``; a box without area gives an empty Polygon."""
+    x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
+    polygons: NDArray[np.object_] = np.asarray(shapely.box(x1, y1, x2, y2))
+    polygons[(x2 <= x1) | (y2 <= y1)] = shapely.Polygon()
+    return polygons
+
+
+def to_world(geometries: NDArray[np.object_], transform: Affine) -> NDArray[np.object_]:
+    """Map geometries from px to world coordinates through all six terms of ``transform``.
+
+    Returns:
+        Valid (Multi)Polygons whose shells run counter-clockwise, also where the transform mirrors.
+    """
+    a, b, c, d, e, f = transform[:6]
+
+    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points.T
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+    return np.asarray(shapely.orient_polygons(_repaired(shapely.transform(geometries, place))))
+
+
+def geodesic_areas_m2(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
+    """Measure (Multi)Polygons on the ellipsoid of ``crs``, edges as geodesics; holes count as not covered.
+
+    Returns:
+        ``[D]`` square metres.
+    """
+    source = pyproj.CRS.from_user_input(crs)
+    geod = source.get_geod() or pyproj.Geod(ellps="WGS84")
+    geographic = source.geodetic_crs or pyproj.CRS(4326)
+    to_degrees = pyproj.Transformer.from_crs(source, geographic, always_xy=True)
+    rings, owners = _rings(geometries)
+    points, ring_of_point = shapely.get_coordinates(rings, return_index=True)
+    lon, lat = to_degrees.transform(points[:, 0], points[:, 1])
+    ends = np.searchsorted(ring_of_point, np.arange(len(rings) + 1))
+    areas = np.zeros(len(geometries))
+    for owner, start, end in zip(owners, ends[:-1], ends[1:], strict=True):
+        areas[owner] += geod.polygon_area_perimeter(lon[start:end], lat[start:end])[0]
+    return areas
+
+
+def _rings(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Take polygons apart into rings, shells counter-clockwise and holes clockwise, each with its owner."""
+    parts, owner_of_part = shapely.get_parts(geometries, return_index=True)
+    rings, part_of_ring = shapely.get_rings(shapely.orient_polygons(parts), return_index=True)
+    return rings, owner_of_part[part_of_ring]
+
+
+def _outlines(masks: NDArray[np.float32], boxes: NDArray[np.float64], threshold: float) -> NDArray[np.object_]:
+    """Contour a batch of masks as one tall field, and share out the polygons found."""
+    polygons, owners = _contours(masks, threshold)
+    areas = shapely.area(polygons)
+    largest = np.zeros(len(masks))
+    np.maximum.at(largest, owners, areas)
+    kept = (areas > 0) & (areas >= SPECK * largest[owners])
+    return _repaired(_gathered(_placed(polygons[kept], owners[kept], boxes, masks.shape[-1]), owners[kept], len(masks)))
+
+
+def _contours(masks: NDArray[np.float32], threshold: float) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Find the polygons above ``threshold``, in cells from each mask's corner, and the mask each belongs to.
+
+    Two rings of nodes go around each mask: one on the box's edge, equal to the cells beside it, then
+    zeros, which close the outline and part the masks. Every vertex of a contour lies on a line between
+    two nodes, so that mapping node numbers to cells (both rings to the edge) keeps it exact.
+    """
+    count, side, _ = masks.shape
+    rows = side + 4
+    field = np.pad(np.pad(masks, ((0, 0), (1, 1), (1, 1)), mode="edge"), ((0, 0), (1, 1), (1, 1)))
+    generator = contourpy.contour_generator(
+        z=field.reshape(count * rows, rows), fill_type=contourpy.FillType.ChunkCombinedOffsetOffset
+    )
+    (points,), (ring_starts,), (polygon_starts,) = generator.filled(threshold, np.inf)
+    if points is None:
+        return np.empty(0, dtype=object), np.empty(0, dtype=np.intp)
+    owner_of_point = (points[:, 1] // rows).astype(np.intp)
+    points[:, 1] -= owner_of_point * rows
+    cells = np.concatenate([[0, 0], np.arange(side) + 0.5, [side, side]])
+    points = np.interp(points, np.arange(rows), cells)
+    owners = owner_of_point[ring_starts[polygon_starts[:-1]]]
+    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, (ring_starts, polygon_starts))
+    return np.asarray(shapely.simplify(polygons, _FLAT, preserve_topology=False)), owners
+
+
+def _placed(
+    polygons: NDArray[np.object_], owners: NDArray[np.intp], boxes: NDArray[np.float64], side: int
+) -> NDArray[np.object_]:
+    """Stretch polygons from cells to the boxes of their owners."""
+    points, polygon_of_point = shapely.get_coordinates(polygons, return_index=True)
+    corners = boxes[owners[polygon_of_point]]
+    share = points / side
+    return np.asarray(shapely.set_coordinates(polygons, corners[:, :2] * (1 - share) + corners[:, 2:] * share))
+
+
+def _gathered(polygons: NDArray[np.object_], owners: NDArray[np.intp], count: int) -> NDArray[np.object_]:
+    """Join the polygons of each owner: none, a Polygon, or a MultiPolygon. ``owners`` ascend."""
+    parts = np.bincount(owners, minlength=count)
+    gathered = np.full(count, shapely.Polygon(), dtype=object)
+    alone = parts[owners] == 1
+    gathered[owners[alone]] = polygons[alone]
+    shared, group = np.unique(owners[~alone], return_inverse=True)
+    gathered[shared] = shapely.multipolygons(polygons[~alone], indices=group)
+    return gathered
+
+
+def _repaired(geometries: NDArray[Any]) -> NDArray[np.object_]:
+    """Repair invalid outlines, keeping polygons only."""
+    geometries = np.asarray(geometries, dtype=object)
+    for index in np.flatnonzero(~shapely.is_valid(geometries)):
+        geometries[index] = polygon_parts(shapely.make_valid(geometries[index]))
+    return geometries
