@@ -121,7 +121,8 @@ def _contours(masks: NDArray[np.float32], threshold: float) -> tuple[NDArray[np.
     generator = contourpy.contour_generator(
         z=field.reshape(count * rows, rows), fill_type=contourpy.FillType.ChunkCombinedOffsetOffset
     )
-    (points,), (ring_starts,), (polygon_starts,) = generator.filled(threshold, np.inf)
+    found: tuple[list[Any], ...] = generator.filled(threshold, np.inf)  # the type of the result depends on fill_type
+    (points,), (ring_starts,), (polygon_starts,) = found
     if points is None:
         return np.empty(0, dtype=object), np.empty(0, dtype=np.intp)
     owner_of_point = (points[:, 1] // rows).astype(np.intp)
