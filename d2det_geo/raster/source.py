@@ -1,0 +1,111 @@
+"""Opening and reading any GDAL raster, with failures in words.
+
+Every call into GDAL runs inside ``rasterio.Env``: that turns GDAL's messages into exceptions
+on whichever thread reads, and bounds the block cache.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from d2det_geo.errors import InputError
+
+_MIB = 2**20
+_ADDRESS = re.compile(r"^/vsi|^[A-Za-z][A-Za-z0-9+_]+:")  # /vsicurl/..., https://..., NETCDF:file:variable
+
+
+def open_dataset(path: str | Path) -> rasterio.DatasetReader:
+    """Open a raster; the network is touched only when the name itself is an address.
+
+    Raises:
+        InputError: missing, a directory, empty, not a raster, damaged, or without bands.
+    """
+    name = str(path)
+    if not _ADDRESS.match(name):
+        _check_file(Path(name))
+    try:
+        with warnings.catch_warnings(), rasterio.Env():
+            # The scene says so itself, once, as a notice.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(name)
+    except (RasterioError, OSError) as error:
+        raise InputError(f"{name}: not a raster GDAL can read ({_reason(error, name)}); check the file") from error
+    if dataset.count == 0:
+        parts = ", ".join(dataset.subdatasets[:3])
+        dataset.close()
+        advice = f"name one of its parts: {parts}" if parts else "give a file with image bands"
+        raise InputError(f"{name}: holds no image bands itself; {advice}")
+    return dataset
+
+
+def read_pixels(
+    dataset: rasterio.DatasetReader,
+    bands: tuple[int, ...],
+    window: Window,
+    shape: tuple[int, int],
+    *,
+    masks: bool = False,
+    resampling: Resampling = Resampling.nearest,
+) -> NDArray[np.generic]:
+    """Read ``[len(bands), *shape]`` from a window of scene px, which need not be whole.
+
+    Args:
+        dataset: the source.
+        bands: indices from 1; repeats are allowed.
+        window: in px of the scene.
+        shape: (rows, columns) of the result; GDAL takes the overview that fits.
+        masks: read the validity masks of the bands (uint8, 0 is invalid) in place of their values.
+        resampling: how pixels are weighted when ``shape`` is not the window's own.
+
+    Raises:
+        InputError: the file is damaged there.
+    """
+    read = dataset.read_masks if masks else dataset.read
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=cache_bytes(dataset)):
+            pixels: NDArray[np.generic] = read(
+                list(bands), window=window, out_shape=(len(bands), *shape), resampling=resampling
+            )
+    except (RasterioError, OSError) as error:
+        x, y = window.col_off, window.row_off
+        raise InputError(
+            f"{dataset.name}: cannot read columns {x:.0f} to {x + window.width:.0f}, rows {y:.0f} to"
+            f" {y + window.height:.0f} ({_reason(error, dataset.name)}); the file may be truncated, fetch it again"
+        ) from error
+    return pixels
+
+
+def cache_bytes(dataset: rasterio.DatasetReader, *, rows: int = 1024) -> int:
+    """Size GDAL's block cache: ``rows`` rows of pixels, so neighbouring windows share decoded blocks; 16 to 256 MiB."""
+    block_height = max(height for height, _ in dataset.block_shapes)
+    # GDAL decodes every band of a pixel-interleaved block, wanted or not.
+    row = dataset.width * dataset.count * max(_bytes_per_value(name) for name in dataset.dtypes)
+    return int(np.clip(row * (rows + 2 * block_height), 16 * _MIB, 256 * _MIB))
+
+
+def _bytes_per_value(dtype: str) -> int:
+    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; give the raster file inside it")
+    if not path.exists():
+        raise InputError(f"{path}: no such file; check the path")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty (0 bytes); fetch the file again")
+
+
+def _reason(error: Exception, name: str) -> str:
+    """Take GDAL's own words, in one line, without the name the message starts with anyway."""
+    words = str(error.__cause__ or error)
+    return " ".join(words.replace(f"'{name}'", "it").replace(name, "it").split())
