@@ -1,1 +1,1 @@
-"""See docs in the modules."""
+"""Scores of predictions against truth: one protocol per file, arrays in, numbers out."""
