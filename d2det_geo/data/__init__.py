@@ -1,1 +1,1 @@
-"""See docs in the modules."""
+"""Labelled imagery: annotation formats, the images they describe, and the chips a network trains on."""

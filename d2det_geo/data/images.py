@@ -1,0 +1,48 @@
+"""One labelled image: its truth and a way to read its pixels, both on the grid the network works at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from d2det_geo.data.annotations import Annotations
+
+Read = Callable[[int, int, int, int], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImage:
+    """An image with its truth, in grid px: the image resampled to the GSD of the model."""
+
+    name: str
+    """What messages call it: a file, or a town's seed."""
+    width: int
+    """px"""
+    height: int
+    """px"""
+    annotations: Annotations
+    read: Read
+    """``read(x, y, width, height)`` -> ``[3, height, width]``. The window must lie inside the
+    image. Safe to call from several threads."""
+    aoi: shapely.Geometry | None = None
+    """The only area that may be used, or None for all of it."""
+    weight: float = 1.0
+    """Factor on the share of chips this image gives."""
+
+    @property
+    def region(self) -> shapely.Geometry:
+        """The area that may be used: the AOI, or the whole image."""
+        return shapely.box(0, 0, self.width, self.height) if self.aoi is None else self.aoi
+
+
+def array_reader(image: NDArray[np.uint8]) -> Read:
+    """Read windows from an image ``[3, H, W]`` in memory."""
+
+    def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        return image[:, y : y + height, x : x + width]
+
+    return read

@@ -1,0 +1,117 @@
+"""A georeferenced scene with vector labels as one labelled image."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, polygonal
+from d2det_geo.data.images import LabelledImage
+from d2det_geo.data.visible import mapped
+from d2det_geo.errors import InputError
+from d2det_geo.raster.scene import Scene, open_scene
+from d2det_geo.vector.readers import read_aoi, read_objects
+
+LEAST_INSIDE = 0.5  # the AOI rule: an object with less of its area inside is ignored
+
+
+def labelled_scene(
+    scene: Path,
+    labels: Path,
+    *,
+    class_map: ClassMap,
+    aoi: Path | None = None,
+    class_field: str = "class",
+    gsd_m: float | None = None,
+) -> LabelledImage:
+    """Join a raster and its labels in grid px.
+
+    The AOI rule decides: objects with less than half of their area inside the scene and the AOI
+    become ignore regions, the rest count whole, those wholly outside are dropped.
+
+    Args:
+        scene: any raster ``raster.open_scene`` reads.
+        labels: vector file of polygons.
+        class_map: from the labels' classes to the model's.
+        aoi: vector file of the only area to use.
+        class_field: attribute that holds the class. It may be missing when the model has one class.
+        gsd_m: resample the scene to this GSD, m/px; None keeps its own.
+
+    Raises:
+        InputError: a file is unreadable, a class unknown, the labels or the AOI miss the scene.
+    """
+    opened = open_scene(scene, gsd_m=gsd_m)
+    to_grid = Affine.scale(1 / opened.scale[0], 1 / opened.scale[1]) @ ~opened.transform
+    region = shapely.box(0, 0, opened.grid_width, opened.grid_height)
+    frame = read_objects(labels, crs=opened.crs)
+    polygons = polygonal(mapped(frame.geometry.to_numpy(), to_grid))
+    if not shapely.intersects(polygons, region).any():
+        raise InputError(f"{labels}: no label lies inside {scene}; check that the two belong together, and their CRS")
+    used = None
+    if aoi is not None:
+        used = shapely.intersection(mapped(read_aoi(aoi, opened.crs), to_grid), region)
+        if not used.area > 0:
+            raise InputError(f"{aoi}: the AOI does not touch {scene}; check that the two belong together")
+    return LabelledImage(
+        name=str(scene),
+        width=opened.grid_width,
+        height=opened.grid_height,
+        annotations=judge_inside(
+            polygons, _labels(frame, labels, class_field, class_map), region if used is None else used
+        ),
+        read=_SceneReader(opened),
+        aoi=used,
+    )
+
+
+def judge_inside(polygons: NDArray[np.object_], labels: NDArray[np.object_], region: shapely.Geometry) -> Annotations:
+    """Apply the AOI rule.
+
+    Args:
+        polygons: ``[G]`` in one planar frame.
+        labels: ``[G]`` of ``ClassMap.label``.
+        region: the AOI, in the same frame.
+
+    Returns:
+        The objects at least half inside, uncut; the parts inside of the others, and of those
+        labelled ``IGNORE``, as ignore regions.
+    """
+    inside = polygonal(shapely.intersection(polygons, region))
+    area = shapely.area(inside)
+    wanted = np.array([label is not None for label in labels], np.bool_) & (area > 0)
+    counted = wanted & (area >= LEAST_INSIDE * shapely.area(polygons)) & (labels != IGNORE)
+    return Annotations.of_polygons(polygons[counted], labels[counted].astype(np.int64), inside[wanted & ~counted])
+
+
+def _labels(frame: gpd.GeoDataFrame, path: Path, class_field: str, class_map: ClassMap) -> NDArray[np.object_]:
+    """Model labels ``[G]``, as ``ClassMap.label`` gives them."""
+    if class_field not in frame.columns:
+        if len(class_map.classes) > 1:
+            fields = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name) or "none"
+            raise InputError(
+                f"{path}: has no attribute {class_field!r} to tell {len(class_map.classes)} classes apart "
+                f"(attributes: {fields}); name one as class_field"
+            )
+        return np.zeros(len(frame), dtype=object)
+    known = {name: class_map.label(str(name), source=str(path)) for name in frame[class_field].unique()}
+    return np.array([known[name] for name in frame[class_field]], dtype=object)
+
+
+class _SceneReader:
+    """Reads grid windows of a scene, one at a time: a GDAL dataset serves one thread only."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._lock = threading.Lock()
+
+    def __call__(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        with self._lock:
+            chip, valid = self._scene.read(Window(x, y, width, height))
+        return np.where(valid, chip, np.uint8(0))

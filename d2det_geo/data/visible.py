@@ -1,0 +1,107 @@
+"""What of an image's truth is seen through a view: whole objects, cut objects, ignored places."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+
+from d2det_geo.data.annotations import Annotations, polygonal
+
+LEAST_SHARE = 0.25  # an object of which less is seen is ignored
+LEAST_SIDE = 2.0  # px; an object seen thinner than this is ignored
+LEAST_FILL = 0.5  # an ignore region that fills less of its box is quartered...
+LEAST_PIECE = 32.0  # ...into pieces no smaller than this, px
+
+Shape = TypeVar("Shape", shapely.Geometry, NDArray[np.object_])
+
+
+def mapped(geometry: Shape, transform: Affine) -> Shape:
+    """Move one geometry, or an array of them, by an affine map."""
+    a, b, c, d, e, f = transform[:6]
+    linear, offset = np.array([[a, d], [b, e]]), np.array([c, f])
+    return shapely.transform(geometry, lambda points: points @ linear + offset)  # type: ignore[no-any-return]
+
+
+def visible_objects(annotations: Annotations, region: shapely.Geometry, view: Affine, size: int) -> Annotations:
+    """Cut the truth of an image to a chip.
+
+    An object keeps the part that lies in the chip and in the usable region. One of which less than a
+    quarter of the area, or less than 2 px of width or height, is left becomes an ignored region.
+
+    Args:
+        annotations: truth in grid px. Objects without outlines are taken for their boxes.
+        region: usable area, grid px.
+        view: chip px -> grid px; quarter turns only where there are no outlines.
+        size: side of the chip, px.
+
+    Returns:
+        The truth in chip px; ``polygons`` only if the image has them.
+    """
+    frame = shapely.box(0, 0, size, size)
+    seen = mapped(frame, view)
+    near = np.flatnonzero(_meet(annotations.boxes, np.array(seen.bounds)))
+    window = polygonal(np.array([shapely.intersection(mapped(region, ~view), frame)], dtype=object))[0]
+    whole = _outlines(annotations, near, ~view)
+    parts = _clipped(whole, window)
+    area, bounds = shapely.area(parts), shapely.bounds(parts)
+    some = area > 0
+    enough = some & (area >= LEAST_SHARE * shapely.area(whole))
+    enough[enough] = np.min(bounds[enough, 2:] - bounds[enough, :2], axis=1) >= LEAST_SIDE
+    ignored = annotations.ignored[shapely.intersects(annotations.ignored, seen)]
+    unknown = _clipped(polygonal(mapped(ignored, ~view)), window)
+    return Annotations(
+        boxes=bounds[enough].reshape(-1, 4),
+        labels=annotations.labels[near[enough]],
+        polygons=None if annotations.polygons is None else parts[enough],
+        ignored=np.concatenate([parts[some & ~enough], unknown[shapely.area(unknown) > 0]]),
+    )
+
+
+def covering_boxes(regions: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Cover regions with boxes that swallow little else.
+
+    A region that fills less than half of its box is quartered, again and again, until its pieces do
+    or are small.
+
+    Returns:
+        ``[I, 4]`` boxes whose union covers the regions.
+    """
+    boxes = []
+    pending = [part for part in shapely.get_parts(regions) if part.area > 0]
+    while pending:
+        region = pending.pop()
+        x1, y1, x2, y2 = region.bounds
+        if region.area >= LEAST_FILL * (x2 - x1) * (y2 - y1) or max(x2 - x1, y2 - y1) < 2 * LEAST_PIECE:
+            boxes.append((x1, y1, x2, y2))
+            continue
+        x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        quarters = shapely.box([x1, x, x1, x], [y1, y1, y, y], [x, x2, x, x2], [y, y, y2, y2])
+        pieces = shapely.get_parts(shapely.intersection(region, quarters))
+        pending.extend(piece for piece in pieces if piece.area > 0)
+    return np.array(boxes, np.float64).reshape(-1, 4)
+
+
+def _outlines(annotations: Annotations, index: NDArray[np.intp], to_chip: Affine) -> NDArray[np.object_]:
+    if annotations.polygons is None:
+        # The bounds of a turned box are the box again, free of the rounding of a turn.
+        turned = shapely.bounds(mapped(shapely.box(*annotations.boxes[index].T), to_chip)).reshape(-1, 4)
+        return np.asarray(shapely.box(*turned.T), dtype=object)
+    return polygonal(mapped(annotations.polygons[index], to_chip))
+
+
+def _clipped(polygons: NDArray[np.object_], window: shapely.Geometry) -> NDArray[np.object_]:
+    """Intersect; polygons wholly inside, the most, are left as they are."""
+    shapely.prepare(window)
+    result = polygons.copy()
+    crossing = ~shapely.covers(window, polygons)
+    result[crossing] = polygonal(shapely.intersection(polygons[crossing], window))
+    return result
+
+
+def _meet(boxes: NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    meet: NDArray[np.bool_] = np.all((boxes[:, :2] < bounds[2:]) & (boxes[:, 2:] > bounds[:2]), axis=1)
+    return meet
