@@ -120,8 +120,12 @@ def _colour_map(chip: Tensor, inside: Tensor, augment: Augment, rng: np.random.G
 
 
 def _blurred(chip: Tensor, sigma: float) -> Tensor:
-    offsets = torch.arange(-3, 4)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = F.pad(chip[:, None], (3, 3, 3, 3), mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, 7)), kernel.view(1, 1, 7, 1))[:, 0]
+    radius = math.ceil(2.5 * sigma)
+    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    for axis in (1, 2):
+        padding = (0, 0, radius, radius) if axis == 1 else (radius, radius, 0, 0)
+        padded, length = F.pad(chip, padding, mode="replicate"), chip.shape[axis]
+        chip = torch.zeros_like(chip)
+        for offset, weight in enumerate(weights):
+            chip.add_(padded.narrow(axis, offset, length), alpha=weight / sum(weights))
+    return chip

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from torch import Tensor
 
+from d2det_geo.data.annotations import mapped
 from d2det_geo.data.augment import Augment, change_colours, draw_turn, warp
 from d2det_geo.data.cells import object_cells
 from d2det_geo.data.images import LabelledImage
-from d2det_geo.data.visible import covering_boxes, mapped, visible_objects
+from d2det_geo.data.visible import covering_boxes, visible_objects
 
 __all__ = ["MASK_CELLS", "Augment", "ChipSampler", "TrainingChip", "draw_chip"]
 
 MASK_CELLS = 56
 NEAR_OBJECTS = 0.5  # share of the chips that are drawn around an object
+TRIES = 16  # places drawn to hit an area that does not fill its bounds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,14 +102,15 @@ class ChipSampler:
 
 
 def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
-    return np.asarray(weights, np.float64) / np.sum(weights)
+    shares: NDArray[np.float64] = np.asarray(weights, np.float64) / np.sum(weights)
+    return shares
 
 
 def _draw_view(image: LabelledImage, size: int, augment: Augment, rng: np.random.Generator) -> Affine:
     """Map chip px to grid px."""
     turn = draw_turn(augment, rng, outlines=image.annotations.polygons is not None)
     x, y = _draw_centre(image, size, turn, rng)
-    middle_x, middle_y = turn * (size / 2, size / 2)
+    middle_x, middle_y = turn @ (size / 2, size / 2)
     left, top = x - middle_x, y - middle_y
     if all(value in {-1.0, 0.0, 1.0} for value in turn[:6]):
         left, top = round(left), round(top)  # a mere quarter turn must not blur
@@ -121,15 +124,13 @@ def _draw_centre(image: LabelledImage, size: int, turn: Affine, rng: np.random.G
     half = np.array([abs(turn.a) + abs(turn.b), abs(turn.d) + abs(turn.e)]) * size / 2
     # Where the area is narrower than the chip, any place at which the chip covers it will do.
     least, most = np.minimum(low + half, high - half), np.maximum(low + half, high - half)
+    places = rng.uniform(least, most, (TRIES, 2))
     if len(boxes) and rng.random() < NEAR_OBJECTS:
         box = boxes[rng.integers(len(boxes))]
-        near = (box[:2] + box[2:]) / 2 + rng.uniform(-0.5, 0.5, 2) * half
-        return np.clip(near, least, most)
-    places = rng.uniform(least, most, (16, 2))
-    if image.aoi is None:
-        return places[0]
-    usable = shapely.contains_xy(image.aoi, places)
-    return places[int(np.argmax(usable))]
+        places[:1] = np.clip((box[:2] + box[2:]) / 2 + rng.uniform(-0.5, 0.5, 2) * half, least, most)
+    usable = shapely.contains_xy(image.region, places)
+    place: NDArray[np.float64] = places[np.argmax(usable)]  # the first one; of a thin area, any
+    return place
 
 
 def _read_view(image: LabelledImage, size: int, view: Affine) -> tuple[Tensor, Tensor]:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, no_geometries, polygonal
+from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped, polygonal
+from d2det_geo.data.coco_file import CocoFile, ImageRow, ObjectRow, read_coco
 from d2det_geo.data.coco_shapes import outline
-from d2det_geo.data.images import LabelledImage
+from d2det_geo.data.images import LabelledImage, Read
 from d2det_geo.data.pixels import check_image, read_pixels
 from d2det_geo.data.resample import resampled
 from d2det_geo.errors import InputError
 
 CACHED_IMAGES = 16  # decoded images kept in memory per file
-Row = Mapping[str, Any]
 Decode = Callable[[Path, int, int], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """A row of ``annotations`` with the model's label, or ``IGNORE``."""
+
+    row: ObjectRow
+    label: int
+    where: str
 
 
 def coco_images(
@@ -35,8 +44,8 @@ def coco_images(
 ) -> list[LabelledImage]:
     """Read a COCO file.
 
-    Crowds and ignored classes become ignore regions. Outlines are used when every object has one,
-    otherwise all images have boxes only. An outline without area becomes an ignored box. Images are
+    Crowds and ignored classes become ignore regions. Outlines are used when every object of the file has
+    one, otherwise all images have boxes only. An outline without area becomes an ignored box. Images are
     decoded whole, when first read, and a few are kept.
 
     Args:
@@ -50,126 +59,83 @@ def coco_images(
         InputError: the file is not COCO, a row is wrong, an image is missing or of another size, a class or
             a GSD that is needed is unknown; the message names the row.
     """
-    data = _load(annotations_json)
-    categories = _indexed(data, "categories", annotations_json, {"name": str})
-    images = _indexed(data, "images", annotations_json, {"file_name": str, "width": int, "height": int})
-    rows_by_image = defaultdict(list)
-    for index, row in enumerate(data["annotations"]):
-        where = f"{annotations_json}: annotations[{index}]"
-        _check_annotation(row, where, images, categories)
-        label = class_map.label(categories[row["category_id"]]["name"], source=where)
-        if label is not None:
-            rows_by_image[row["image_id"]].append((row, IGNORE if row.get("iscrowd") else label, where))
-    objects = [row for rows in rows_by_image.values() for row, label, _ in rows if label != IGNORE]
-    outlines = bool(objects) and all(row.get("segmentation") for row in objects)
+    data = read_coco(annotations_json)
+    objects = _labelled(data, class_map, annotations_json)
+    outlines = _all_outlined(objects)
+    by_image = defaultdict(list)
+    for item in objects:
+        by_image[item.row.image_id].append(item)
     decode = lru_cache(CACHED_IMAGES)(_decode)
     result = []
-    for key, image in images.items():
-        where = f"{annotations_json}: image {key}"
+    for index, image in enumerate(data.images):
+        where = f"{annotations_json}: images[{index}]"
         path = _image_path(images_dir, image, where)
         width, height = _grid_size(image, gsd_m, image_gsd_m, where)
-        scale = np.array([width / image["width"], height / image["height"]])
-        truth = _annotations(rows_by_image[key], image, scale, outlines=outlines)
-        result.append(LabelledImage(image["file_name"], width, height, truth, _reader(decode, path, width, height)))
+        to_grid = Affine.scale(width / image.width, height / image.height)
+        truth = _annotations(by_image[image.id], image, to_grid, outlines=outlines)
+        result.append(LabelledImage(image.file_name, width, height, truth, _reader(decode, path, width, height)))
     return result
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give the path of a COCO JSON file") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); correct the file") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise InputError(f"{path}: has no list {key!r}, so it is not COCO JSON; give a COCO object detection file")
-        if not all(isinstance(row, dict) for row in data[key]):
-            raise InputError(f"{path}: {key} holds something that is not an object; correct the file")
-    if not data["images"]:
-        raise InputError(f"{path}: lists no images; give a COCO file with at least one")
-    return data
+def _labelled(data: CocoFile, class_map: ClassMap, path: Path) -> list[_Labelled]:
+    """The rows that matter to the model."""
+    names = {category.id: category.name for category in data.categories}
+    result = []
+    for index, row in enumerate(data.annotations):
+        where = f"{path}: annotations[{index}]"
+        label = class_map.label(names[row.category_id], source=where)
+        if label is not None:
+            result.append(_Labelled(row, IGNORE if row.iscrowd else label, where))
+    return result
 
 
-def _indexed(data: Mapping[str, Any], key: str, path: Path, fields: Mapping[str, type]) -> dict[int, Row]:
-    """Rows by id, each with the fields it needs."""
-    rows: dict[int, Row] = {}
-    for index, row in enumerate(data[key]):
-        where = f"{path}: {key}[{index}]"
-        for name, kind in {"id": int, **fields}.items():
-            value = row.get(name)
-            if not isinstance(value, kind) or (kind is int and name != "id" and value <= 0):
-                raise InputError(f"{where}: {name} must be {_KINDS[kind]}, got {value!r:.60}; correct the row")
-        if row["id"] in rows:
-            raise InputError(f"{where}: id {row['id']} appears twice; ids must be unique")
-        rows[row["id"]] = row
-    return rows
+def _all_outlined(objects: Sequence[_Labelled]) -> bool:
+    rows = [item.row for item in objects if item.label != IGNORE]
+    return bool(rows) and all(row.segmentation for row in rows)
 
 
-_KINDS = {int: "a whole number (positive for sizes)", str: "a text"}
-
-
-def _check_annotation(row: Row, where: str, images: Mapping[int, Row], categories: Mapping[int, Row]) -> None:
-    for key, known, name in (("image_id", images, "image"), ("category_id", categories, "category")):
-        if not isinstance(row.get(key), int) or row[key] not in known:
-            raise InputError(f"{where}: {key} {row.get(key)!r:.60} is no {name} of the file; correct the row")
-    box = row.get("bbox")
-    numbers = isinstance(box, list) and len(box) == 4 and all(type(value) in {int, float} for value in box)
-    if not numbers or not np.isfinite(box).all() or min(box[2:]) <= 0:
-        raise InputError(
-            f"{where}: bbox must be [x, y, width, height] with finite numbers and a positive size, got {box!r:.80}; "
-            "correct or remove the row"
-        )
-
-
-def _image_path(folder: Path, image: Row, where: str) -> Path:
-    path = (folder / image["file_name"]).resolve()
+def _image_path(folder: Path, image: ImageRow, where: str) -> Path:
+    path = (folder / image.file_name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise InputError(f"{where}: file_name {image['file_name']!r} leads out of {folder}; keep images inside")
-    check_image(path, image["width"], image["height"], where)
+        raise InputError(f"{where}: file_name {image.file_name!r} leads out of {folder}; keep the images inside")
+    check_image(path, image.width, image.height, where)
     return path
 
 
-def _grid_size(image: Row, gsd_m: float | None, image_gsd_m: float | None, where: str) -> tuple[int, int]:
-    width, height = image["width"], image["height"]
+def _grid_size(image: ImageRow, gsd_m: float | None, image_gsd_m: float | None, where: str) -> tuple[int, int]:
     if gsd_m is None:
-        return width, height
-    own = image.get("gsd_m", image_gsd_m)
-    if type(own) not in {int, float} or not 0 < own < np.inf:
+        return image.width, image.height
+    own = image.gsd_m or image_gsd_m
+    if own is None:
         raise InputError(
-            f"{where}: its GSD is needed to resample it to {gsd_m} m/px, got {own!r}; give the image a gsd_m, "
-            "or the source one for all its images, or set data.gsd_m to null"
+            f"{where}: its GSD is unknown, so it cannot be resampled to {gsd_m} m/px; give the image a gsd_m, "
+            "give the source one for all its images, or set data.gsd_m to null"
         )
-    return max(round(width * own / gsd_m), 1), max(round(height * own / gsd_m), 1)
+    return max(round(image.width * own / gsd_m), 1), max(round(image.height * own / gsd_m), 1)
 
 
-def _annotations(
-    rows: Sequence[tuple[Row, int, str]], image: Row, scale: NDArray[np.float64], *, outlines: bool
-) -> Annotations:
+def _annotations(objects: Sequence[_Labelled], image: ImageRow, to_grid: Affine, *, outlines: bool) -> Annotations:
     """Truth of one image in grid px."""
-    corners = np.array([row["bbox"] for row, _, _ in rows], np.float64).reshape(-1, 4)
-    boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1) * np.tile(scale, 2)
-    labels = np.array([label for _, label, _ in rows], np.int64)
-    shapes = np.array(shapely.box(*boxes.T), dtype=object).reshape(-1)
-    for index, (row, label, where) in enumerate(rows):
-        if row.get("segmentation") and (outlines or label == IGNORE):
-            drawn = outline(row["segmentation"], image["width"], image["height"], where)
-            shape = polygonal(np.array([shapely.transform(drawn, lambda points: points * scale)], dtype=object))[0]
-            if shape.area > 0:
-                shapes[index] = shape
-            else:
-                labels[index] = IGNORE  # nothing to learn a shape from
+    corners = np.array([item.row.bbox for item in objects], np.float64).reshape(-1, 4)
+    frames = shapely.box(*corners[:, :2].T, *(corners[:, :2] + corners[:, 2:]).T)
+    shapes = np.array(frames, dtype=object)
+    labels = np.array([item.label for item in objects], np.int64)
+    for index, item in enumerate(objects):
+        if item.row.segmentation and (outlines or item.label == IGNORE):
+            shapes[index] = outline(item.row.segmentation, image, item.where)
+    shapes = polygonal(mapped(shapes, to_grid))
+    flat = shapely.area(shapes) <= 0  # nothing to learn a shape from
+    shapes[flat], labels[flat] = mapped(frames[flat], to_grid), IGNORE
     known = labels != IGNORE
-    if outlines:
-        return Annotations.of_polygons(shapes[known], labels[known], shapes[~known])
-    return Annotations(boxes[known], labels[known], None, shapes[~known] if len(shapes) else no_geometries())
+    truth = Annotations.of_polygons(shapes[known], labels[known], shapes[~known])
+    return truth if outlines else Annotations(truth.boxes, truth.labels, None, truth.ignored)
 
 
 def _decode(path: Path, width: int, height: int) -> NDArray[np.uint8]:
     return resampled(read_pixels(path), width, height)
 
 
-def _reader(decode: Decode, path: Path, grid_width: int, grid_height: int) -> Callable[..., NDArray[np.uint8]]:
+def _reader(decode: Decode, path: Path, grid_width: int, grid_height: int) -> Read:
     def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         return decode(path, grid_width, grid_height)[:, y : y + height, x : x + width]
 

@@ -1,54 +1,48 @@
-"""COCO's two notations of an outline, polygons and run lengths, as shapely geometries."""
+"""COCO's two notations of an outline, rings and run lengths, as shapely geometries."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import shapely
 from pycocotools import mask as coco_mask
 from rasterio.features import shapes
 
+from d2det_geo.data.coco_file import ImageRow, Ring, Runs
 from d2det_geo.errors import InputError
 
 
-def outline(segmentation: Any, width: int, height: int, where: str) -> shapely.Geometry:
-    """Read the ``segmentation`` of an annotation.
+def outline(segmentation: Runs | Sequence[Ring], image: ImageRow, where: str) -> shapely.Geometry:
+    """Turn the ``segmentation`` of a row into a geometry in image px, perhaps one without area.
+
+    Run lengths become outlines along pixel edges.
 
     Args:
-        segmentation: list of rings ``[x, y, x, y, ...]``, or run lengths ``{"size", "counts"}``.
-        width: of the image, px.
-        height: of the image, px.
+        segmentation: as in the row.
+        image: the row of its image.
         where: the row, for messages.
 
-    Returns:
-        A geometry in image px, perhaps of no area; run lengths become pixel-edge outlines.
-
     Raises:
-        InputError: neither notation, or run lengths of another size.
+        InputError: run lengths that do not fill the image.
     """
-    if isinstance(segmentation, dict):
-        return _of_runs(segmentation, width, height, where)
-    if not isinstance(segmentation, list):
-        raise InputError(f"{where}: segmentation must be polygons or run lengths; correct the row")
-    return shapely.union_all([_of_ring(ring, where) for ring in segmentation])
+    if isinstance(segmentation, Runs):
+        return _of_runs(segmentation, image, where)
+    rings = [shapely.Polygon(np.reshape(ring, (-1, 2))) for ring in segmentation]
+    return shapely.union_all(shapely.make_valid(rings))
 
 
-def _of_ring(ring: object, where: str) -> shapely.Geometry:
-    numbers = isinstance(ring, list) and all(type(value) in {int, float} for value in ring)
-    if not numbers or len(ring) < 6 or len(ring) % 2 or not np.isfinite(ring).all():  # type: ignore[arg-type]
-        raise InputError(f"{where}: a polygon must be [x, y, x, y, x, y, ...], finite numbers; correct the row")
-    return shapely.make_valid(shapely.Polygon(np.reshape(np.array(ring, np.float64), (-1, 2))))
-
-
-def _of_runs(runs: dict[str, Any], width: int, height: int, where: str) -> shapely.Geometry:
-    if runs.get("size") != [height, width]:
-        raise InputError(f"{where}: run lengths are for size {runs.get('size')}, the image has {[height, width]}")
-    counts = runs.get("counts")
+def _of_runs(runs: Runs, image: ImageRow, where: str) -> shapely.Geometry:
+    size = [image.height, image.width]
+    if list(runs.size) != size:
+        raise InputError(f"{where}: run lengths of size {list(runs.size)} in an image of {size}; correct the row")
+    packed: object = {"size": size, "counts": runs.counts}
+    if isinstance(runs.counts, list):
+        if sum(runs.counts) != size[0] * size[1] or min(runs.counts) < 0:
+            raise InputError(f"{where}: run lengths must be 0 or more and fill {size[0] * size[1]} px; correct the row")
+        packed = coco_mask.frPyObjects(packed, *size)
     try:
-        packed = coco_mask.frPyObjects(runs, height, width) if isinstance(counts, list) else runs
         cells = coco_mask.decode(packed)
-    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{where}: malformed run lengths ({error}); correct the row") from error
-    rings = [shapely.geometry.shape(shape) for shape, value in shapes(cells, mask=cells > 0) if value]
-    return shapely.union_all(rings)
+    return shapely.union_all([shapely.geometry.shape(ring) for ring, _ in shapes(cells, mask=cells > 0)])

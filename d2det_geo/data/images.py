@@ -29,9 +29,14 @@ class LabelledImage:
     """``read(x, y, width, height)`` -> ``[3, height, width]``. The window must lie inside the
     image. Safe to call from several threads."""
     aoi: shapely.Geometry | None = None
-    """The only area that may be used, or None for all of it."""
+    """The only area that may be used, inside the image; None for all of it."""
     weight: float = 1.0
     """Factor on the share of chips this image gives."""
+
+    def __post_init__(self) -> None:
+        """Refuse an AOI that is empty or leaves the image."""
+        if self.aoi is not None and (self.aoi.area <= 0 or not _within(self.aoi.bounds, self.width, self.height)):
+            raise ValueError(f"the AOI of {self.name} must be an area inside {self.width} x {self.height} px")
 
     @property
     def region(self) -> shapely.Geometry:
@@ -46,3 +51,7 @@ def array_reader(image: NDArray[np.uint8]) -> Read:
         return image[:, y : y + height, x : x + width]
 
     return read
+
+
+def _within(bounds: tuple[float, float, float, float], width: int, height: int) -> bool:
+    return bounds[0] >= 0 and bounds[1] >= 0 and bounds[2] <= width and bounds[3] <= height

@@ -12,9 +12,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, polygonal
+from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped, polygonal
 from d2det_geo.data.images import LabelledImage
-from d2det_geo.data.visible import mapped
 from d2det_geo.errors import InputError
 from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.vector.readers import read_aoi, read_objects
@@ -49,26 +48,35 @@ def labelled_scene(
     """
     opened = open_scene(scene, gsd_m=gsd_m)
     to_grid = Affine.scale(1 / opened.scale[0], 1 / opened.scale[1]) @ ~opened.transform
-    region = shapely.box(0, 0, opened.grid_width, opened.grid_height)
+    extent = shapely.box(0, 0, opened.grid_width, opened.grid_height)
     frame = read_objects(labels, crs=opened.crs)
+    if frame.empty:
+        raise InputError(f"{labels}: holds no labels; give a file with at least one polygon")
     polygons = polygonal(mapped(frame.geometry.to_numpy(), to_grid))
-    if not shapely.intersects(polygons, region).any():
+    if not shapely.intersects(polygons, extent).any():
         raise InputError(f"{labels}: no label lies inside {scene}; check that the two belong together, and their CRS")
-    used = None
-    if aoi is not None:
-        used = shapely.intersection(mapped(read_aoi(aoi, opened.crs), to_grid), region)
-        if not used.area > 0:
-            raise InputError(f"{aoi}: the AOI does not touch {scene}; check that the two belong together")
+    usable = None if aoi is None else _usable_area(aoi, opened, to_grid, extent)
+    names = _labels(frame, labels, class_field, class_map)
     return LabelledImage(
         name=str(scene),
         width=opened.grid_width,
         height=opened.grid_height,
-        annotations=judge_inside(
-            polygons, _labels(frame, labels, class_field, class_map), region if used is None else used
-        ),
+        annotations=judge_inside(polygons, names, extent if usable is None else usable),
         read=_SceneReader(opened),
-        aoi=used,
+        aoi=usable,
     )
+
+
+def _usable_area(aoi: Path, scene: Scene, to_grid: Affine, extent: shapely.Geometry) -> shapely.Geometry:
+    """The part of an AOI that lies in the scene, grid px."""
+    area = mapped(read_aoi(aoi, scene.crs), to_grid)
+    if scene.scale != (1.0, 1.0):
+        # A resampled pixel mixes in its neighbours' surroundings, which may lie beyond the AOI.
+        area = shapely.buffer(area, -1.0, join_style="mitre")
+    usable = polygonal(np.array([shapely.intersection(area, extent)], dtype=object))[0]
+    if usable.is_empty:
+        raise InputError(f"{aoi}: the AOI does not touch {scene.path}; check that the two belong together")
+    return usable
 
 
 def judge_inside(polygons: NDArray[np.object_], labels: NDArray[np.object_], region: shapely.Geometry) -> Annotations:
@@ -113,5 +121,4 @@ class _SceneReader:
 
     def __call__(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         with self._lock:
-            chip, valid = self._scene.read(Window(x, y, width, height))
-        return np.where(valid, chip, np.uint8(0))
+            return self._scene.read(Window(x, y, width, height))[0]

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from d2det_geo.data.annotations import Annotations, polygonal
+from d2det_geo.data.annotations import Annotations, mapped, polygonal
 
 LEAST_SHARE = 0.25  # an object of which less is seen is ignored
 LEAST_SIDE = 2.0  # px; an object seen thinner than this is ignored
 LEAST_FILL = 0.5  # an ignore region that fills less of its box is quartered...
 LEAST_PIECE = 32.0  # ...into pieces no smaller than this, px
-
-Shape = TypeVar("Shape", shapely.Geometry, NDArray[np.object_])
-
-
-def mapped(geometry: Shape, transform: Affine) -> Shape:
-    """Move one geometry, or an array of them, by an affine map."""
-    a, b, c, d, e, f = transform[:6]
-    linear, offset = np.array([[a, d], [b, e]]), np.array([c, f])
-    return shapely.transform(geometry, lambda points: points @ linear + offset)  # type: ignore[no-any-return]
 
 
 def visible_objects(annotations: Annotations, region: shapely.Geometry, view: Affine, size: int) -> Annotations:
