@@ -13,7 +13,7 @@ from d2det_geo.town.geometry import Points, Rectangle, direction
 Field = NDArray[np.float32]
 
 
-def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> Field:
+def noise(rng: np.random.Generator, shape: tuple[int, ...], cell: float) -> Field:
     """Draw smooth noise ``[H, W]``, about standard normal, whose blobs are ``cell`` pixels wide."""
     height, width = shape
     grid = rng.standard_normal((int(height / cell) + 4, int(width / cell) + 4), np.float32)
@@ -74,11 +74,13 @@ class Patch:
 
     def box(self, u: float, v: float, length: float, width: float) -> Field:
         """Give the signed distance to a rectangle along the frame."""
-        return np.minimum(length / 2 - np.abs(self.u - u), width / 2 - np.abs(self.v - v))
+        distance: Field = np.minimum(length / 2 - np.abs(self.u - u), width / 2 - np.abs(self.v - v))
+        return distance
 
     def disc(self, u: float, v: float, radius: float) -> Field:
         """Give the signed distance to a disc."""
-        return np.float32(radius) - np.hypot(self.u - np.float32(u), self.v - np.float32(v))
+        distance: Field = np.float32(radius) - np.hypot(self.u - np.float32(u), self.v - np.float32(v))
+        return distance
 
     def polygon(self, ring: Points) -> Field:
         """Give the signed distance to a simple ring in the frame's coordinates."""

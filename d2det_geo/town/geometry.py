@@ -100,7 +100,8 @@ class Rectangle:
         """Turn local ``(u, v)`` points into scene points."""
         along = direction(self.angle)
         across = np.array([-along[1], along[0]])
-        return self.centre + local[:, :1] * along + local[:, 1:] * across
+        placed: Points = self.centre + local[:, :1] * along + local[:, 1:] * across
+        return placed
 
     def corners(self) -> Points:
         """Give the four corners."""

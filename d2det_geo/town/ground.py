@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ Colour = tuple[int, int, int]
 SMOOTH, SOIL, GREEN = 0, 1, 2
 
 GRASSES: tuple[Colour, ...] = ((98, 108, 62), (86, 100, 58), (112, 112, 70), (74, 92, 50))
-SOILS: tuple[Colour, ...] = ((160, 142, 118), (148, 122, 96), (136, 112, 88), (172, 158, 136))
-PAVINGS: tuple[Colour, ...] = ((150, 146, 138), (132, 128, 122), (166, 158, 146), (150, 122, 106))
+SOILS: tuple[Colour, ...] = ((154, 139, 119), (142, 122, 101), (130, 112, 94), (164, 151, 132))
+PAVINGS: tuple[Colour, ...] = ((150, 146, 138), (132, 128, 122), (158, 150, 138), (140, 126, 112))
 ASPHALTS: tuple[Colour, ...] = ((118, 116, 114), (104, 103, 104), (132, 128, 122))
 
 
@@ -53,13 +54,14 @@ def paint_ground(rng: np.random.Generator, plan: Plan, size: int, gsd_m: float) 
     dusty = rng.uniform(0, 1)
     for street in sorted(plan.streets, key=lambda street: street.width):
         _street(rng, layers, street, dusty)
-    colour = np.asarray(flat.reduce(2), np.float32) / np.float32(255)
+    colour = np.asarray(flat.reduce(2), np.float32)
+    colour *= np.float32(1 / 255)
     return _textured(rng, colour, np.asarray(kind))
 
 
 def _varied(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
     base = np.array(colours[rng.integers(len(colours))])
-    red, green, blue = np.clip(base * rng.normal(1, 0.07) + rng.normal(0, 3, 3), 0, 255).astype(int).tolist()
+    red, green, blue = np.clip(base * rng.normal(1, 0.05) + rng.normal(0, 2.5, 3), 0, 255).astype(int).tolist()
     return red, green, blue
 
 
@@ -106,21 +108,24 @@ def _lane_marks(layers: _Layers, street: Street) -> None:
     across = np.stack([-along[:, 1], along[:, 0]], 1) / np.hypot(*along.T)[:, None]
     for side in (-1, 1):
         lane = street.axis + side * across * street.width * 0.19
-        for start, end in zip(lane[:-1], lane[1:], strict=True):
+        for start, end in pairwise(lane):
             layers.line(np.stack([start, start + (end - start) * 0.4]), 0.15, (186, 184, 174))
 
 
 def _textured(rng: np.random.Generator, colour: Field, kind: NDArray[np.uint8]) -> Field:
     """Break up flat colours: fine grain everywhere, tufts on green, worn patches where noise says so."""
     shape = colour.shape[:2]
-    amount = np.array([0.035, 0.06, 0.15], np.float32)[kind]
-    grain = 0.5 * noise(rng, shape, 1.6) + 0.6 * noise(rng, shape, 5) + 0.5 * noise(rng, shape, 17)
-    wide = noise(rng, shape, 60) + noise(rng, shape, 230)
-    colour *= (1 + amount * grain + np.float32(0.035) * wide)[..., None]
-    bare = np.clip(noise(rng, shape, 35) + 0.6 * noise(rng, shape, 9) - 0.7, 0, 1)
-    target = np.array(SOILS[rng.integers(len(SOILS))], np.float32) / np.float32(255)
-    worn = (bare * np.array([0.25, 0.5, 0.6], np.float32)[kind])[..., None]
-    lush = (np.clip(noise(rng, shape, 25) - 0.2, 0, 1) * (kind == GREEN))[..., None]
-    colour *= 1 - lush * np.array([0.28, 0.1, 0.3], np.float32)
-    colour += worn * (target * np.float32(0.95) - colour)
+    tone = 0.5 * noise(rng, shape, 1.6) + 0.6 * noise(rng, shape, 5) + 0.5 * noise(rng, shape, 17)
+    tone *= np.array([0.05, 0.085, 0.15], np.float32)[kind]
+    tone += np.float32(0.035) * (noise(rng, shape, 60) + noise(rng, shape, 230)) + 1
+    bare = np.clip(noise(rng, shape, 35) + 0.6 * noise(rng, shape, 9) - 0.5, 0, 1)
+    bare *= np.array([0.4, 0.5, 0.6], np.float32)[kind]
+    lush = np.clip(noise(rng, shape, 25) + 0.3 * noise(rng, shape, 6) - 0.2, 0, 1)
+    lush *= np.array([0.0, 0.35, 1.0], np.float32)[kind]
+    soil = np.array(SOILS[rng.integers(len(SOILS))], np.float32) / np.float32(255)
+    for band, thirst in enumerate((0.28, 0.1, 0.3)):
+        plane = colour[..., band]
+        plane *= tone
+        plane *= 1 - np.float32(thirst) * lush
+        plane += bare * (soil[band] - plane)
     return colour

@@ -86,11 +86,11 @@ def draw_plan(rng: np.random.Generator, side: float) -> Plan:
     warp = Warp.draw(rng, side)
     square = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float64)
     angle = rng.uniform(0, np.pi)
-    density = rng.uniform(0.45, 1.0)
+    density = rng.uniform(0.6, 1.0)
     for block in _blocks(rng, plan, warp, square, angle, depth=0):
         dense = bool(rng.random() < density)
         open_block = rng.random() < 0.06
-        target = rng.uniform(1500, 4000) if open_block else (rng.uniform(60, 140) if dense else rng.uniform(140, 420))
+        target = rng.uniform(1500, 4000) if open_block else (rng.uniform(46, 105) if dense else rng.uniform(110, 380))
         if not open_block and rng.random() < 0.06:
             target = rng.uniform(500, 1400)
         for lot in _lots(rng, block, target):
@@ -98,12 +98,10 @@ def draw_plan(rng: np.random.Generator, side: float) -> Plan:
     return plan
 
 
-def _blocks(
-    rng: np.random.Generator, plan: Plan, warp: Warp, cell: Points, angle: float, depth: int
-) -> list[Points]:
+def _blocks(rng: np.random.Generator, plan: Plan, warp: Warp, cell: Points, angle: float, depth: int) -> list[Points]:
     """Cut ``cell`` by streets, ever narrower, until blocks remain."""
     size = abs(area(cell))
-    if size < rng.uniform(1400, 5200):
+    if size < rng.uniform(1600, 5600):
         return [cell]
     normal, point = _cut(rng, cell, angle + rng.normal(0, 0.13), 0.3)
     width = _street_width(rng, size, depth)
@@ -145,7 +143,7 @@ def _lots(rng: np.random.Generator, cell: Points, target: float) -> list[Points]
         return [cell]
     normal, point = _cut(rng, cell, longest_edge_angle(cell), 0.25)
     one, _, other = split(cell, point, normal, 0.0)
-    if min(len(one), len(other)) < 3 or min(abs(area(one)), abs(area(other))) < 15:
+    if min(len(one), len(other)) < 3 or min(abs(area(one)), abs(area(other))) < 0.45 * target:
         return [cell]
     return [*_lots(rng, one, target), *_lots(rng, other, target)]
 
@@ -153,7 +151,7 @@ def _lots(rng: np.random.Generator, cell: Points, target: float) -> list[Points]
 def _settle(rng: np.random.Generator, plan: Plan, warp: Warp, cell: Points, dense: bool, empty: bool) -> None:
     """Put a yard, perhaps a building, and trees on a lot."""
     outline = warp(densify(cell, STEP))
-    vacant = empty or rng.random() < (0.1 if dense else 0.16)
+    vacant = empty or rng.random() < (0.06 if dense else 0.14)
     yards = ["grass", "garden", "soil", "paved"]
     weights = (0.35, 0.35, 0.25, 0.05) if vacant else ((0.1, 0.2, 0.4, 0.3) if dense else (0.25, 0.3, 0.3, 0.15))
     yard = str(rng.choice(yards, p=weights))
@@ -161,7 +159,7 @@ def _settle(rng: np.random.Generator, plan: Plan, warp: Warp, cell: Points, dens
     building = None if vacant else _build(rng, outline, longest_edge_angle(warp(cell)), dense)
     if building is not None:
         plan.buildings.append(building)
-    _plant(rng, plan, outline, building, yard, vacant)
+    _plant(rng, plan, outline, yard, vacant)
 
 
 def _build(rng: np.random.Generator, outline: Points, angle: float, dense: bool) -> Building | None:
@@ -183,21 +181,13 @@ def _build(rng: np.random.Generator, outline: Points, angle: float, dense: bool)
     return Building(base, shape, float(floors * rng.uniform(2.8, 3.3) + rng.uniform(0, 0.5)))
 
 
-def _plant(
-    rng: np.random.Generator, plan: Plan, outline: Points, building: Building | None, yard: str, vacant: bool
-) -> None:
-    """Scatter trees over a lot; a crown may lean a little over the lot's own roof."""
+def _plant(rng: np.random.Generator, plan: Plan, outline: Points, yard: str, vacant: bool) -> None:
+    """Scatter clumps of trees over a lot; those that meet a roof are not grown (see ``things``)."""
     per_m2 = {"grass": 0.008, "garden": 0.022, "soil": 0.004, "paved": 0.0015}[yard] * (1.0 if vacant else 1.6)
     low, high = outline.min(0), outline.max(0)
     for _ in range(rng.poisson(per_m2 * abs(area(outline)))):
-        radius = float(np.clip(rng.lognormal(0.25, 0.5), 0.5, 4.2))
-        tree = Tree(rng.uniform(low, high), radius, float(radius * rng.uniform(1.2, 2.2) + 0.5))
-        if building is None or _clear_of(building.base, tree):
+        spot = rng.uniform(low, high)
+        for _ in range(rng.integers(1, 4)):
+            radius = float(np.clip(rng.lognormal(0.2, 0.5), 0.4, 4.2))
+            tree = Tree(spot + rng.normal(0, 1.5, 2), radius, float(radius * rng.uniform(1.2, 2.2) + 0.5))
             plan.trees.append(tree)
-
-
-def _clear_of(base: Rectangle, tree: Tree) -> bool:
-    along = direction(base.angle)
-    u, v = abs((tree.centre - base.centre) @ np.stack([along, [-along[1], along[0]]]).T)
-    outside = np.hypot(max(u - base.length / 2, 0.0), max(v - base.width / 2, 0.0))
-    return bool(outside > 0.75 * tree.radius)

@@ -12,6 +12,9 @@ from PIL import Image, ImageFilter
 from d2det_geo.town.canvas import Canvas, Field
 from d2det_geo.town.geometry import Points
 
+AMBIENT = 0.45  # share of the light that does not come straight from the sun
+_HAZE = np.array([0.72, 0.75, 0.8], np.float32)
+
 
 def draw_sun(rng: np.random.Generator) -> Points:
     """Draw the sun of a morning or an afternoon: a unit vector towards it (x right, y down, z up)."""
@@ -59,6 +62,7 @@ class Camera:
     gain: Field
     haze: float
     contrast: float
+    saturation: float
     shadow: Field
     blur: float
     noise: float
@@ -67,7 +71,7 @@ class Camera:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> Camera:
-        """Draw white balance, haze, contrast, shadow depth, blur (px), noise and JPEG quality."""
+        """Draw white balance, haze, contrast, saturation, shadow depth, blur (px), noise and JPEG quality."""
         warm = rng.normal(0, 0.035)
         gain = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.9, 1.1)
         depth = rng.uniform(0.42, 0.68)
@@ -75,6 +79,7 @@ class Camera:
             gain=gain.astype(np.float32),
             haze=float(rng.uniform(0.0, 0.12)),
             contrast=float(rng.uniform(0.9, 1.15)),
+            saturation=float(rng.uniform(0.7, 1.0)),
             shadow=np.array([depth, depth * 0.97, depth * 0.9], np.float32),
             blur=float(rng.uniform(0.35, 0.75)),
             noise=float(rng.uniform(1.0, 3.5)),
@@ -84,25 +89,32 @@ class Camera:
 
 
 def expose(rng: np.random.Generator, canvas: Canvas, sun: Points, camera: Camera) -> NDArray[np.uint8]:
-    """Turn a painted canvas into a picture ``[H, W, 3]``; the canvas's colours are used up."""
-    colour = canvas.colour
-    top = shadow_height(canvas.height, sun, canvas.gsd_m)
-    shadow = np.clip((top - canvas.height) / np.float32(0.4), 0, 1)
-    hollow = _hollow(canvas.height, canvas.gsd_m)
-    lift = np.float32(camera.haze) * np.array([0.72, 0.75, 0.8], np.float32)
-    size = len(colour)
-    across = np.linspace(-1, 1, size, dtype=np.float32) ** 2
+    """Turn a painted canvas into a picture ``[H, W, 3]``."""
+    light = _hollow(canvas.height, canvas.gsd_m)
+    across = np.linspace(-1, 1, len(light), dtype=np.float32) ** 2
+    light *= 1 - np.float32(camera.vignette / 2) * (across + across[:, None])
+    shadow = shadow_height(canvas.height, sun, canvas.gsd_m)
+    shadow -= canvas.height
+    np.clip(shadow / np.float32(0.4), 0, 1, out=shadow)
+    grey = canvas.colour.mean(axis=2)
+    exposed = np.empty(canvas.colour.shape, np.uint8)
     for band in range(3):
-        plane = colour[..., band]
-        plane *= 1 - shadow * camera.shadow[band]
-        plane *= hollow
-        plane *= 1 - np.float32(camera.vignette / 2) * (across + across[:, None])
-        plane *= camera.gain[band] * np.float32(1 - camera.haze)
-        plane += lift[band]
-        np.clip((plane - 0.5) * np.float32(camera.contrast) + 0.5, 0, 1, out=plane)
-    picture = Image.fromarray((colour * np.float32(255)).astype(np.uint8))
+        plane = grey + np.float32(camera.saturation) * (canvas.colour[..., band] - grey)
+        plane *= (1 - shadow * camera.shadow[band]) * light
+        exposed[..., band] = _developed(plane, camera, band)
+    picture = Image.fromarray(exposed)
     blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(camera.blur)))
     return _compressed(_noisy(rng, blurred, camera.noise), camera.quality)
+
+
+def _developed(plane: Field, camera: Camera, band: int) -> NDArray[np.uint8]:
+    """Apply white balance, haze and contrast to one band."""
+    plane *= camera.gain[band] * np.float32(1 - camera.haze)
+    plane += np.float32(camera.haze) * _HAZE[band]
+    plane -= 0.5
+    plane *= np.float32(camera.contrast * 255)
+    plane += 127.5
+    return np.clip(plane, 0, 255).astype(np.uint8)
 
 
 def _hollow(height: Field, gsd_m: float) -> Field:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from d2det_geo.town.canvas import Field, Patch
+from d2det_geo.town.canvas import Field, Patch, noise
 from d2det_geo.town.layout import Building
+from d2det_geo.town.materials import SHEETS, covering
 
 _TANKS = ((0.10, 0.10, 0.11), (0.12, 0.52, 0.40), (0.14, 0.30, 0.58), (0.72, 0.73, 0.72), (0.08, 0.09, 0.10))
 _CLUTTER = ((0.55, 0.30, 0.24), (0.24, 0.36, 0.55), (0.78, 0.77, 0.74), (0.30, 0.28, 0.26), (0.62, 0.56, 0.46))
-
-Place = Callable[[], tuple[float, float]]
 
 
 def furnish(rng: np.random.Generator, patch: Patch, inside: Field, building: Building) -> None:
@@ -25,6 +22,8 @@ def furnish(rng: np.random.Generator, patch: Patch, inside: Field, building: Bui
         return float(u), float(v)
 
     top = building.height
+    if rng.random() < 0.22:
+        _shed(rng, patch, wing, inside, top)
     if rng.random() < 0.6 and min(wing[2:] - wing[:2]) > 4.5:
         _stair_head(rng, patch, wing, top)
     for _ in range(rng.poisson(1.1)):
@@ -70,8 +69,17 @@ def _panels(rng: np.random.Generator, patch: Patch, place: tuple[float, float], 
 
 def _pots(rng: np.random.Generator, patch: Patch, inside: Field, top: float) -> None:
     """Line the parapet with plants."""
-    along = patch.u + patch.v * np.float32(0.7)
-    gaps = np.sin(along * np.float32(rng.uniform(2, 5))) + np.sin(along * np.float32(rng.uniform(0.6, 1.5)))
-    band = np.minimum(inside - np.float32(0.25), np.float32(0.75) - inside)
-    leaves = np.minimum(band, (gaps - np.float32(rng.uniform(0.4, 1.1))) * np.float32(0.3))
-    patch.paint(leaves, np.array([0.26, 0.36, 0.17], np.float32) * np.float32(rng.uniform(0.7, 1.2)), top + 0.5)
+    gaps = noise(rng, inside.shape, 4) + 0.8 * noise(rng, inside.shape, 14)
+    band = np.minimum(inside - np.float32(0.25), np.float32(rng.uniform(0.6, 1.2)) - inside)
+    leaves = np.minimum(band, (gaps - np.float32(rng.uniform(0.3, 1.4))) * np.float32(0.3))
+    patch.paint(leaves, np.array([0.27, 0.34, 0.18], np.float32) * np.float32(rng.uniform(0.7, 1.2)), top + 0.5)
+
+
+def _shed(rng: np.random.Generator, patch: Patch, wing: Field, inside: Field, top: float) -> None:
+    """Cover one end of the slab with sheets on posts."""
+    share, end = rng.uniform(0.25, 0.5), rng.choice([-1, 1])
+    length, width = wing[2:] - wing[:2]
+    u = (wing[0] + wing[2] + end * length * (1 - share)) / 2
+    cover = np.minimum(patch.box(float(u), float((wing[1] + wing[3]) / 2), float(length * share), float(width)), inside)
+    sheets = covering(rng, patch, str(rng.choice(SHEETS)), np.zeros(inside.shape, np.bool_))
+    patch.paint(cover - np.float32(0.15), sheets, top + 2.3)

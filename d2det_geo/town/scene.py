@@ -12,7 +12,7 @@ from d2det_geo.town.ground import paint_ground
 from d2det_geo.town.layout import Plan, draw_plan
 from d2det_geo.town.light import Camera, draw_sun, expose
 from d2det_geo.town.roofs import RoofStyle, paint_roof
-from d2det_geo.town.things import litter, park, plant
+from d2det_geo.town.things import LOWEST_ROOF_M, has_room, litter, park, plant
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,8 @@ def _paint(rng: np.random.Generator, plan: Plan, sun: NDArray[np.float64], size:
     for building in plan.buildings:
         paint_roof(rng, canvas, building, style)
     leaf = np.asarray(np.array([0.30, 0.37, 0.19]) * rng.normal(1, 0.1, 3), np.float32)
+    built = canvas.height > LOWEST_ROOF_M
     for tree in sorted(plan.trees, key=lambda tree: tree.height):
-        plant(rng, canvas, tree, sun, leaf)
+        if has_room(built, tree, gsd_m):
+            plant(rng, canvas, tree, sun, leaf)
     return canvas

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from d2det_geo.town.canvas import Canvas, Field, noise
 from d2det_geo.town.geometry import Points, Rectangle
 from d2det_geo.town.layout import Plan, Street, Tree
-from d2det_geo.town.roofs import AMBIENT
+from d2det_geo.town.light import AMBIENT
 
-_CARS = ((0.80, 0.80, 0.80), (0.30, 0.31, 0.33), (0.60, 0.13, 0.12), (0.66, 0.68, 0.70), (0.16, 0.26, 0.44), (0.9, 0.9, 0.88))
+_CARS = (
+    (0.80, 0.80, 0.80),
+    (0.30, 0.31, 0.33),
+    (0.60, 0.13, 0.12),
+    (0.66, 0.68, 0.70),
+    (0.16, 0.26, 0.44),
+    (0.9, 0.9, 0.88),
+)
+
+LOWEST_ROOF_M = 2.0
+_COMPASS = np.array([[0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]])
+
+
+def has_room(built: NDArray[np.bool_], tree: Tree, gsd_m: float) -> bool:
+    """Tell whether most of a crown hangs over open ground: its rim may reach over a roof a little.
+
+    ``built [H, W]`` is true on roofs. A tree outside the scene has no room.
+    """
+    columns, rows = np.floor((tree.centre + 0.7 * tree.radius * _COMPASS) / gsd_m).astype(int).T
+    if not (0 <= rows[0] < len(built) and 0 <= columns[0] < built.shape[1]):
+        return False
+    return not built[np.clip(rows, 0, len(built) - 1), np.clip(columns, 0, built.shape[1] - 1)].any()
 
 
 def plant(rng: np.random.Generator, canvas: Canvas, tree: Tree, sun: Points, leaf: Field) -> None:
@@ -68,7 +90,9 @@ def _car(rng: np.random.Generator, canvas: Canvas, centre: Points, angle: float)
         patch.paint(patch.box(0, 0, length, width * 0.6), colour * np.float32(0.35), 0.9)
         return
     patch.paint(patch.box(0, 0, length, width), colour, 1.0)
-    patch.paint(patch.box(-0.05 * length, 0, 0.62 * length, width - 0.25), np.array([0.14, 0.16, 0.18], np.float32), 1.4)
+    patch.paint(
+        patch.box(-0.05 * length, 0, 0.62 * length, width - 0.25), np.array([0.14, 0.16, 0.18], np.float32), 1.4
+    )
     patch.paint(patch.box(-0.07 * length, 0, 0.42 * length, width - 0.3), colour * np.float32(1.03), 1.5)
 
 
