@@ -94,17 +94,19 @@ def shares_inside(geometries: NDArray[np.object_], area: BaseGeometry) -> NDArra
     return shares
 
 
-def frame_for(truth: gpd.GeoDataFrame, predictions: gpd.GeoDataFrame) -> CRS:
-    """Choose the local equal-area frame, m, centred on the objects of both.
+def frame_for(*frames: gpd.GeoDataFrame) -> CRS:
+    """Choose the local equal-area frame, m, centred on the objects of truth and predictions.
 
     The centre is the mean direction from the earth's centre, so the antimeridian and the poles need
     no special case; it is rounded so that the same objects in two CRSs get the same frame.
 
     Args:
-        truth: polygons, with a CRS.
-        predictions: likewise, in any CRS.
+        frames: objects, at least one, each with a CRS of its own.
+
+    Raises:
+        pyproj.exceptions.ProjError: a CRS without a place on the earth.
     """
-    centres = np.concatenate([_centres(frame) for frame in (truth, predictions)])
+    centres = np.concatenate([_centres(frame) for frame in frames])
     longitude, latitude = np.radians(centres[np.isfinite(centres).all(axis=1)]).T
     x, y = np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude)
     lon_0 = np.degrees(np.arctan2(y.sum(), x.sum()))

@@ -1,0 +1,171 @@
+"""A truth file and a prediction file become two layers of classed polygons in one planar frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from d2det_geo.errors import InputError
+from d2det_geo.metrics.classes import ClassRules
+from d2det_geo.metrics.geo import frame_for
+from d2det_geo.vector.readers import read_objects
+
+_CLASS = "class"  # the attribute d2det writes
+_ONLY_CLASS = "object"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """N polygons of one file."""
+
+    path: Path
+    geometries: NDArray[np.object_]
+    """``[N]`` shapely (Multi)Polygons."""
+    classes: NDArray[np.object_]
+    """``[N]`` class names of the evaluation; ``""`` for objects to drop, None for regions to ignore."""
+    scores: NDArray[np.float64]
+    """``[N]``; 1.0 where the file has none."""
+
+    def where(self, rows: NDArray[np.bool_]) -> Layer:
+        """Keep some of the rows."""
+        return Layer(self.path, self.geometries[rows], self.classes[rows], self.scores[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layers:
+    """Truth and predictions in the same frame."""
+
+    truth: Layer
+    predictions: Layer
+    crs: pyproj.CRS | None
+    """A local equal-area frame, m; None where neither file has a CRS."""
+    notices: tuple[str, ...]
+
+
+def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_field: str) -> Layers:
+    """Read both files, project them to one local frame, and settle classes and scores.
+
+    A file without class attribute takes the only class of the other.
+
+    Args:
+        truth_path: polygons with their class in ``class_field``.
+        pred_path: polygons with their class in ``class_field`` or ``class``, and ``score`` (absent: 1.0).
+        rules: what becomes of each class.
+        class_field: name of the attribute that holds the class.
+
+    Raises:
+        InputError: a file is missing or unreadable, only one has a CRS, a class or a score is
+            missing in a row, or a file without classes faces several.
+    """
+    truth, pred = read_objects(truth_path), read_objects(pred_path)
+    notices = [*_repairs(truth, truth_path), *_repairs(pred, pred_path)]
+    crs = _common_crs(truth, truth_path, pred, pred_path)
+    if crs is not None:
+        truth, pred = _projected(truth, crs, truth_path), _projected(pred, crs, pred_path)
+    elif len(truth) or len(pred):
+        notices.append("neither file has a CRS: compared in their own coordinates")
+    if class_field != _CLASS and class_field not in truth and len(truth):
+        raise InputError(f"{truth_path}: has no attribute {class_field!r} (it has {_attributes(truth)})")
+    names = (
+        _names(truth, class_field, truth_path),
+        _names(pred, class_field if class_field in pred else _CLASS, pred_path),
+    )
+    notices += rules.unused({name for column in names if column is not None for name in column})
+    own, found = (None if column is None else _targets(column, rules) for column in names)
+    if "score" not in pred and len(pred):
+        notices.append(f"{pred_path}: has no attribute 'score'; every prediction scores 1.0")
+    return Layers(
+        Layer(truth_path, _geometries(truth), _filled(own, found, truth, truth_path), np.ones(len(truth))),
+        Layer(pred_path, _geometries(pred), _filled(found, own, pred, pred_path), _scores(pred, pred_path)),
+        crs,
+        tuple(notices),
+    )
+
+
+def _repairs(frame: gpd.GeoDataFrame, path: Path) -> list[str]:
+    repaired, dropped = frame.attrs["repaired"], frame.attrs["dropped"]
+    return [f"{path}: repaired {repaired} invalid polygons"] * (repaired > 0) + [
+        f"{path}: left out {dropped} features without a polygon"
+    ] * (dropped > 0)
+
+
+def _common_crs(
+    truth: gpd.GeoDataFrame, truth_path: Path, pred: gpd.GeoDataFrame, pred_path: Path
+) -> pyproj.CRS | None:
+    layers = [(frame, path) for frame, path in ((truth, truth_path), (pred, pred_path)) if len(frame)]
+    without = [path for frame, path in layers if frame.crs is None]
+    if len(without) == len(layers):
+        return None
+    if without:
+        raise InputError(f"{without[0]}: has no CRS, unlike the file it is compared with; write it with its CRS")
+    try:
+        return frame_for(*(frame for frame, _ in layers))
+    except pyproj.exceptions.ProjError as error:
+        names = ", ".join(frame.crs.name for frame, _ in layers)
+        raise InputError(f"{truth_path}: cannot be placed on the earth from its CRS ({names}: {error})") from error
+
+
+def _projected(frame: gpd.GeoDataFrame, crs: pyproj.CRS, path: Path) -> gpd.GeoDataFrame:
+    if frame.empty:
+        return frame
+    moved = frame.to_crs(crs)
+    if not np.isfinite(shapely.bounds(_geometries(moved))).all():
+        raise InputError(f"{path}: has coordinates outside of its CRS ({frame.crs.name}); check which CRS they are in")
+    return moved
+
+
+def _geometries(frame: gpd.GeoDataFrame) -> NDArray[np.object_]:
+    objects: NDArray[np.object_] = frame.geometry.to_numpy()
+    return objects
+
+
+def _names(frame: gpd.GeoDataFrame, field: str, path: Path) -> list[str] | None:
+    """Read the class of every row; None when the file has no such attribute."""
+    if field not in frame:
+        return None
+    missing = np.flatnonzero(frame[field].isna())
+    if len(missing):
+        raise InputError(f"{path}: feature {missing[0]} has no {field!r}; give every object its class")
+    return [str(value) for value in frame[field]]
+
+
+def _targets(names: list[str], rules: ClassRules) -> NDArray[np.object_]:
+    return np.array([rules.target(name) for name in names], dtype=object)
+
+
+def _filled(
+    own: NDArray[np.object_] | None, others: NDArray[np.object_] | None, frame: gpd.GeoDataFrame, path: Path
+) -> NDArray[np.object_]:
+    """Return a file's classes, or the only class of the other file where it has none."""
+    if own is not None:
+        return own
+    names = sorted({name for name in others if name}) if others is not None else []
+    if len(names) > 1 and len(frame):
+        raise InputError(
+            f"{path}: has no class attribute (it has {_attributes(frame)}) to tell {', '.join(names)} apart; "
+            "name it with --class-field, or merge the classes with --class-map"
+        )
+    return np.array([names[0] if names else _ONLY_CLASS] * len(frame), dtype=object)
+
+
+def _scores(frame: gpd.GeoDataFrame, path: Path) -> NDArray[np.float64]:
+    if "score" not in frame:
+        return np.ones(len(frame))
+    try:
+        scores: NDArray[np.float64] = frame["score"].to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: attribute 'score' is not a number in every row ({error})") from error
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        raise InputError(f"{path}: feature {wrong[0]} has no finite 'score'; give every prediction one, or none at all")
+    return scores
+
+
+def _attributes(frame: gpd.GeoDataFrame) -> str:
+    return ", ".join(str(name) for name in frame.columns if name != frame.geometry.name) or "none"
