@@ -68,8 +68,8 @@ def parse_truth(document: Any, iou: Iou, rules: ClassRules, where: str) -> CocoT
         images[_integer(row, "id", place)] = _size(row, place) if iou == "segm" else (0, 0)
     targets = {}
     for place, row in _rows(document.get("categories"), f"{where}: categories"):
-        if not isinstance(row.get("name"), str):
-            raise InputError(f"{place}.name must be a string, got {row.get('name')!r:.60}")
+        if not isinstance(row.get("name"), str) or not row["name"]:
+            raise InputError(f"{place}.name must be a name, got {row.get('name')!r:.60}")
         targets[_integer(row, "id", place)] = rules.target(row["name"])
     annotations = _rows(document.get("annotations"), f"{where}: annotations")
     return CocoTruth(images, targets, _objects(annotations, images, targets, iou, results=False))

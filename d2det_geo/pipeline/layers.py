@@ -89,10 +89,8 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
 
 
 def _repairs(frame: gpd.GeoDataFrame, path: Path) -> list[str]:
-    repaired, dropped = frame.attrs["repaired"], frame.attrs["dropped"]
-    return [f"{path}: repaired {repaired} invalid polygons"] * (repaired > 0) + [
-        f"{path}: left out {dropped} features without a polygon"
-    ] * (dropped > 0)
+    counts = (("repaired", "invalid polygons repaired"), ("dropped", "features without a polygon left out"))
+    return [f"{path}: {frame.attrs[key]} {text}" for key, text in counts if frame.attrs[key]]
 
 
 def _common_crs(
@@ -129,7 +127,7 @@ def _names(frame: gpd.GeoDataFrame, field: str, path: Path) -> list[str] | None:
     """Read the class of every row; None when the file has no such attribute."""
     if field not in frame:
         return None
-    missing = np.flatnonzero(frame[field].isna())
+    missing = np.flatnonzero(frame[field].isna() | (frame[field] == ""))
     if len(missing):
         raise InputError(f"{path}: feature {missing[0]} has no {field!r}; give every object its class")
     return [str(value) for value in frame[field]]
