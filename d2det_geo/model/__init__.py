@@ -1,1 +1,1 @@
-"""See docs in the modules."""
+"""The D2Det network: tensors in, tensors out."""

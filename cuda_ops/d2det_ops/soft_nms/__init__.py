@@ -1,0 +1,5 @@
+"""Suppression by decaying scores."""
+
+from d2det_ops.soft_nms.reference import soft_nms
+
+__all__ = ["soft_nms"]
