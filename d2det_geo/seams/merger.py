@@ -157,7 +157,8 @@ def _needed(seen: _Objects, group: NDArray[np.intp]) -> NDArray[np.intp]:
     frame = seen.frames[group[largest]]
     beyond = (boxes[:, :2] < frame[:2]).any(axis=1) | (boxes[:, 2:] > frame[2:]).any(axis=1)
     beyond[largest] = True
-    return group[beyond]
+    needed: NDArray[np.intp] = group[beyond]
+    return needed
 
 
 def _unexplained(objects: _Objects, reach: float) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.detections import Detections
-from d2det_geo.vector.readers import polygon_parts
+from d2det_geo.vector.repair import valid_polygons
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -68,7 +68,8 @@ def to_world(geometries: NDArray[np.object_], transform: Affine) -> NDArray[np.o
         x, y = points.T
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
-    return np.asarray(shapely.orient_polygons(_repaired(shapely.transform(geometries, place))))
+    placed, _ = valid_polygons(np.asarray(shapely.transform(geometries, place), dtype=object))
+    return np.asarray(shapely.orient_polygons(placed))
 
 
 def geodesic_areas_m2(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
@@ -105,7 +106,9 @@ def _outlines(masks: NDArray[np.float32], boxes: NDArray[np.float64], threshold:
     largest = np.zeros(len(masks))
     np.maximum.at(largest, owners, areas)
     kept = (areas > 0) & (areas >= SPECK * largest[owners])
-    return _repaired(_gathered(_placed(polygons[kept], owners[kept], boxes, masks.shape[-1]), owners[kept], len(masks)))
+    polygons, owners = polygons[kept], owners[kept]
+    outlines, _ = valid_polygons(_gathered(_placed(polygons, owners, boxes, masks.shape[-1]), owners, len(masks)))
+    return outlines
 
 
 def _contours(masks: NDArray[np.float32], threshold: float) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
@@ -153,11 +156,3 @@ def _gathered(polygons: NDArray[np.object_], owners: NDArray[np.intp], count: in
     shared, group = np.unique(owners[~alone], return_inverse=True)
     gathered[shared] = shapely.multipolygons(polygons[~alone], indices=group)
     return gathered
-
-
-def _repaired(geometries: NDArray[Any]) -> NDArray[np.object_]:
-    """Repair invalid outlines, keeping polygons only."""
-    geometries = np.asarray(geometries, dtype=object)
-    for index in np.flatnonzero(~shapely.is_valid(geometries)):
-        geometries[index] = polygon_parts(shapely.make_valid(geometries[index]))
-    return geometries

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
 import pyogrio
 import pyproj
 import shapely
-from numpy.typing import NDArray
 
 from d2det_geo.errors import InputError
+from d2det_geo.vector.repair import polygon_parts, valid_polygons
 
 if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 _AREAL = ("Polygon", "Surface", "Collection", "Unknown")  # parts of the names of layer types that may hold polygons
-_SINGLE = shapely.GeometryType.POLYGON  # geometry types above it are collections of parts
 
 
 def read_objects(path: str | Path, *, crs: CRS | None = None) -> gpd.GeoDataFrame:
@@ -42,24 +41,21 @@ def read_objects(path: str | Path, *, crs: CRS | None = None) -> gpd.GeoDataFram
         InputError: missing, unreadable, not a vector file, no polygons, or not in a CRS that leads to ``crs``.
     """
     path = Path(path)
-    frame, driver = _read(path)
-    polygons, repaired = _polygons(frame.geometry.to_numpy())
-    kept = ~shapely.is_empty(polygons)
-    if len(frame) and not kept.any():
-        kinds = sorted({str(kind) for kind in frame.geometry.geom_type.dropna()}) or ["no geometry"]
-        raise InputError(f"{path}: holds no polygons (found {', '.join(kinds)}); give a file of polygons")
-    objects = frame.set_geometry(gpd.GeoSeries(polygons, crs=frame.crs))[kept].reset_index(drop=True)
+    table, driver = _read(path)
+    polygons = np.array([polygon_parts(geometry) for geometry in table.geometry], dtype=object)
+    objects = table.set_geometry(gpd.GeoSeries(polygons, crs=table.crs))
     if driver.startswith("GeoJSON") and _beyond_lon_lat(objects):
-        objects = objects.set_crs(None, allow_override=True)
-        if crs is not None:
-            raise InputError(
-                f"{path}: coordinates are not longitude and latitude, which GeoJSON is in; "
-                "reproject it to WGS84, or save it as GPKG with its CRS"
-            )
+        objects = _without_crs(objects, crs, path)
     assumed = crs is not None and objects.crs is None
     if crs is not None:
         objects = _reproject(objects, crs, path)
-    objects.attrs.update(repaired=repaired, dropped=int((~kept).sum()), crs_assumed=assumed)
+    polygons, repaired = valid_polygons(objects.geometry.to_numpy())
+    kept = ~shapely.is_empty(polygons)
+    if len(table) and not kept.any():
+        kinds = ", ".join(sorted({str(kind) for kind in table.geometry.geom_type.dropna()})) or "no geometry"
+        raise InputError(f"{path}: holds no polygon with an area (found {kinds}); give a file of polygons")
+    objects = objects.set_geometry(gpd.GeoSeries(polygons, crs=objects.crs))[kept].reset_index(drop=True)
+    objects.attrs.update(repaired=int((repaired & kept).sum()), dropped=int((~kept).sum()), crs_assumed=assumed)
     return objects
 
 
@@ -73,19 +69,6 @@ def read_aoi(path: str | Path, crs: CRS | None) -> shapely.Geometry:
     if objects.empty:
         raise InputError(f"{path}: holds no polygons; an area of interest needs at least one")
     return shapely.union_all(objects.geometry.to_numpy())
-
-
-def polygon_parts(geometry: shapely.Geometry | None) -> shapely.Geometry:
-    """Reduce a geometry to its polygons: a Polygon, a MultiPolygon, or an empty Polygon."""
-    if geometry is None:
-        return shapely.Polygon()
-    parts = shapely.get_parts(geometry)
-    while (shapely.get_type_id(parts) > _SINGLE).any():
-        parts = shapely.get_parts(parts)
-    polygons = parts[(shapely.get_type_id(parts) == _SINGLE) & ~shapely.is_empty(parts)]
-    if len(polygons) == 0:
-        return shapely.Polygon()
-    return polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
 
 
 def _read(path: Path) -> tuple[gpd.GeoDataFrame, str]:
@@ -119,19 +102,20 @@ def _polygon_layer(path: Path) -> str:
     return names[0] if names else str(layers[0, 0])
 
 
-def _polygons(geometries: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Make valid polygons of whatever was read; count the ones whose outline had to change."""
-    polygons = np.array([polygon_parts(geometry) for geometry in geometries], dtype=object)
-    invalid = ~shapely.is_valid(polygons)
-    polygons[invalid] = [polygon_parts(shapely.make_valid(polygon)) for polygon in polygons[invalid]]
-    return polygons, int(invalid.sum())
-
-
 def _beyond_lon_lat(objects: gpd.GeoDataFrame) -> bool:
     if objects.empty or objects.crs is None or not objects.crs.is_geographic:
         return False
     x_min, y_min, x_max, y_max = objects.total_bounds
     return bool(x_min < -360 or x_max > 360 or y_min < -90.000001 or y_max > 90.000001)
+
+
+def _without_crs(objects: gpd.GeoDataFrame, crs: CRS | None, path: Path) -> gpd.GeoDataFrame:
+    if crs is not None:
+        raise InputError(
+            f"{path}: coordinates are not longitude and latitude, which GeoJSON is in; "
+            "reproject it to WGS84, or save it as GPKG with its CRS"
+        )
+    return objects.set_crs(None, allow_override=True)
 
 
 def _reproject(objects: gpd.GeoDataFrame, crs: CRS, path: Path) -> gpd.GeoDataFrame:
