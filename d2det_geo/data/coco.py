@@ -17,12 +17,12 @@ from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped, po
 from d2det_geo.data.coco_file import CocoFile, ImageRow, ObjectRow, read_coco
 from d2det_geo.data.coco_shapes import outline
 from d2det_geo.data.images import LabelledImage, Read
-from d2det_geo.data.pixels import check_image, read_pixels
+from d2det_geo.data.pixels import Decoder, image_decoder
 from d2det_geo.data.resample import resampled
 from d2det_geo.errors import InputError
 
 CACHED_IMAGES = 16  # decoded images kept in memory per file
-Decode = Callable[[Path, int, int], NDArray[np.uint8]]
+Decode = Callable[[Decoder, int, int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,11 @@ def coco_images(
     result = []
     for index, image in enumerate(data.images):
         where = f"{annotations_json}: images[{index}]"
-        path = _image_path(images_dir, image, where)
+        decoder = _decoder(images_dir, image, where)
         width, height = _grid_size(image, gsd_m, image_gsd_m, where)
         to_grid = Affine.scale(width / image.width, height / image.height)
         truth = _annotations(by_image[image.id], image, to_grid, outlines=outlines)
-        result.append(LabelledImage(image.file_name, width, height, truth, _reader(decode, path, width, height)))
+        result.append(LabelledImage(image.file_name, width, height, truth, _reader(decode, decoder, width, height)))
     return result
 
 
@@ -94,12 +94,11 @@ def _all_outlined(objects: Sequence[_Labelled]) -> bool:
     return bool(rows) and all(row.segmentation for row in rows)
 
 
-def _image_path(folder: Path, image: ImageRow, where: str) -> Path:
+def _decoder(folder: Path, image: ImageRow, where: str) -> Decoder:
     path = (folder / image.file_name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise InputError(f"{where}: file_name {image.file_name!r} leads out of {folder}; keep the images inside")
-    check_image(path, image.width, image.height, where)
-    return path
+    return image_decoder(path, image.width, image.height, where)
 
 
 def _grid_size(image: ImageRow, gsd_m: float | None, image_gsd_m: float | None, where: str) -> tuple[int, int]:
@@ -131,12 +130,12 @@ def _annotations(objects: Sequence[_Labelled], image: ImageRow, to_grid: Affine,
     return truth if outlines else Annotations(truth.boxes, truth.labels, None, truth.ignored)
 
 
-def _decode(path: Path, width: int, height: int) -> NDArray[np.uint8]:
-    return resampled(read_pixels(path), width, height)
+def _decode(decoder: Decoder, width: int, height: int) -> NDArray[np.uint8]:
+    return resampled(decoder(), width, height)
 
 
-def _reader(decode: Decode, path: Path, grid_width: int, grid_height: int) -> Read:
+def _reader(decode: Decode, decoder: Decoder, grid_width: int, grid_height: int) -> Read:
     def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        return decode(path, grid_width, grid_height)[:, y : y + height, x : x + width]
+        return decode(decoder, grid_width, grid_height)[:, y : y + height, x : x + width]
 
     return read

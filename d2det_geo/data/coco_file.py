@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationError,
+)
 
 from d2det_geo.errors import InputError
 
@@ -50,6 +60,13 @@ class Runs(_Row):
     counts: str | list[int]
 
 
+# Told apart before they are checked, so that a message speaks of the one that was meant.
+Outline = Annotated[
+    Annotated[Runs, Tag("runs")] | Annotated[list[Ring], Tag("polygons")],
+    Discriminator(lambda value: "runs" if isinstance(value, dict | Runs) else "polygons"),
+]
+
+
 class ObjectRow(_Row):
     """An object, or a crowd of them."""
 
@@ -58,7 +75,7 @@ class ObjectRow(_Row):
     bbox: tuple[float, float, PositiveFloat, PositiveFloat]
     """x, y, width, height, px."""
     iscrowd: Literal[0, 1] = 0
-    segmentation: Runs | list[Ring] | None = None
+    segmentation: Outline | None = None
 
 
 class CocoFile(_Row):
