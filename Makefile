@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint real clean
 
 demo: $(VENV)/.installed
-	$(BIN)/d2det demo --out demo --overwrite
+	$(BIN)/d2det demo --out demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest

@@ -48,7 +48,8 @@ def examine(name: str, probe: Callable[[str], Check]) -> Check:
     try:
         return probe(name)
     except ImportError as error:
-        return Check(name, "broken", str(error), f"pip install --upgrade {(error.name or 'd2det').partition('.')[0]}")
+        package = (error.name or "d2det").partition(".")[0]
+        return Check(name, "broken", str(error), f"pip install --upgrade {package}")
     except Exception as error:
         return Check(name, "broken", f"{type(error).__name__}: {error}", "reinstall d2det in a fresh environment")
 
@@ -71,14 +72,15 @@ def check_python(name: str) -> Check:
 
 def check_torch(name: str) -> Check:
     """Run torchvision's NMS on the CPU: the operator that is missing when the two are not a pair."""
-    pair = f"torch {installed('torch')}, torchvision {installed('torchvision')}"
+    torch = import_module("torch")
+    pair = f"torch {torch.__version__} and torchvision {installed('torchvision')}"
     try:
-        torch, ops = import_module("torch"), import_module("torchvision.ops")
-        kept = ops.nms(torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9]]), torch.tensor([0.9, 0.8]), 0.5)
-    except (RuntimeError, AttributeError, OSError) as error:
-        return Check(name, "broken", f"{pair} are not a pair ({error})", _pair_advice())
+        nms = import_module("torchvision.ops").nms
+        kept = nms(torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9]]), torch.tensor([0.9, 0.8]), 0.5)
+    except (RuntimeError, AttributeError) as error:
+        return Check(name, "broken", f"{pair} do not fit together ({error})", _pair_advice())
     if kept.tolist() != [0]:
-        return Check(name, "broken", f"{pair}: NMS on two boxes kept {kept.tolist()} instead of [0]", _pair_advice())
+        return Check(name, "broken", f"{pair}: NMS of two equal boxes kept {kept.tolist()}, not [0]", _pair_advice())
     return Check(name, "ok", pair)
 
 
@@ -99,14 +101,18 @@ def check_gpu(name: str) -> Check:
         if shutil.which("nvidia-smi") is None:
             return Check(name, "ok", "no NVIDIA GPU; the CPU is used")
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built for CPU only"
-        return Check(name, "warning", f"an NVIDIA driver is here, but {built}", "update the driver or install CUDA torch")
+        return Check(
+            name, "warning", f"an NVIDIA driver is here, but {built}", "update the driver or install CUDA torch"
+        )
     major, minor = torch.cuda.get_device_capability()
     device = f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}, CUDA {torch.version.cuda}"
     try:
         torch.ones(8, 8, device="cuda").matmul(torch.ones(8, 8, device="cuda")).sum().item()
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        return Check(name, "warning", f"{device}: not usable ({reason})", "run with --device cpu, or install another torch")
+        return Check(
+            name, "warning", f"{device}: not usable ({reason})", "run with --device cpu, or install another torch"
+        )
     return Check(name, "ok", device)
 
 
@@ -187,7 +193,9 @@ def check_memory(name: str) -> Check:
     kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     free = kilobytes / 1024**2
     if free < LEAST_MEMORY_GB:
-        return Check(name, "warning", f"{free:.1f} GB free", f"predict needs about {LEAST_MEMORY_GB:.0f} GB; close something")
+        return Check(
+            name, "warning", f"{free:.1f} GB free", f"predict needs about {LEAST_MEMORY_GB:.0f} GB; close something"
+        )
     return Check(name, "ok", f"{free:.1f} GB free")
 
 

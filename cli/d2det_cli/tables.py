@@ -1,0 +1,59 @@
+"""Reports as plain text: columns that line up, readable in a log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from d2det_geo.pipeline.demo import DemoReport
+    from d2det_geo.pipeline.evaluate import Report
+
+SCORES = ("ap", "ap50", "ap75", "precision", "recall", "f1")
+
+
+def table(rows: Sequence[Sequence[str]], right: int | None = None) -> str:
+    """Align rows in columns; the columns from ``right`` on hold numbers and end flush."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = len(widths) if right is None else right
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index < right else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def number(value: float) -> str:
+    """Show a score; one that is not defined is a dash."""
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def scores_table(report: Report) -> str:
+    """Show an evaluation: one row for everything, one for each class if there are several."""
+    rows = [["", *SCORES, "truth", "found"], _scores_row("all", {**report.metrics, **report.counts})]
+    if len(report.per_class) > 1:
+        rows += [_scores_row(name, values) for name, values in report.per_class.items()]
+    threshold = number(report.metrics["score_threshold"])
+    return f"{table(rows, right=1)}\nprecision, recall and f1 at IoU 0.5 and score {threshold}"
+
+
+def _scores_row(name: str, values: Mapping[str, float]) -> list[str]:
+    sizes = (f"{values[key]:.0f}" for key in ("truths", "predictions"))
+    return [name, *(number(values[key]) for key in SCORES), *sizes]
+
+
+def demo_table(demo: DemoReport) -> str:
+    """Show what the demo did, how well, how long it took, and where the files are."""
+    rows = [
+        ("town", f"seed {demo.seed}, {demo.truths} buildings"),
+        ("model", f"{demo.model} on {demo.device}"),
+        ("found", f"{demo.objects} buildings"),
+        *((key, number(demo.metrics[key])) for key in SCORES),
+        ("score", f"{number(demo.metrics['score_threshold'])} where f1 is best"),
+        ("time", ", ".join(f"{step} {seconds:.1f} s" for step, seconds in demo.seconds.items())),
+        *((name, str(path)) for name, path in demo.files.items()),
+    ]
+    return table(rows)

@@ -1,0 +1,55 @@
+"""`d2det train`: a configuration in, a model bundle out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from d2det_cli import options
+from d2det_cli.failures import GO_ON
+from d2det_cli.options import say
+from d2det_cli.progress import ProgressMode, progress
+from d2det_geo.errors import UsageError
+
+
+def train(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; configs/ has examples.")],
+    *,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Checkpoint, log, bundle.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    max_steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N steps in all.")] = None,
+    device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print every setting as YAML and stop.")] = False,
+    show: options.Progress = ProgressMode.auto,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a detector on your data; write a model bundle.
+
+    Example: d2det train configs/buildings.yaml --out runs/buildings
+    """
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other; give one of them")
+    from d2det_geo.config import load_config
+
+    settings = load_config(config)
+    if show_config:
+        typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
+        return
+    if out is None:
+        raise UsageError("--out DIR is missing: where checkpoint, log and bundle go")
+    from d2det_geo.pipeline.train import train as run
+
+    context.meta[GO_ON] = "go on with: " + shlex.join(["d2det", "train", str(config), "--out", str(out), "--resume"])
+    with progress(show, "train", quiet=quiet) as report:
+        summary = run(
+            settings, out, resume=resume, overwrite=overwrite, max_steps=max_steps, device=device, progress=report
+        )
+    if not quiet:
+        scores = "".join(f", {name} {value:.3f}" for name, value in summary.scores.items())
+        say(f"{summary.bundle}: {summary.steps} steps in {summary.seconds / 60:.1f} min{scores}")
