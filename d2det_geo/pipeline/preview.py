@@ -17,9 +17,9 @@ from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.vector.writers import atomic_path
 
 _COLOUR = (255, 206, 40)  # stands out from roofs, leaves, soil and asphalt alike
-_FILL, _LINE = 0.22, 0.95  # opacity
+_FILL, _LINE = 0.1, 0.9  # opacity
 _FINER = 4  # outlines are drawn this much larger, then reduced: smooth edges
-_LINE_PX = 1.4
+_LINE_PX = 1.0
 
 
 def draw_preview(scene_path: str | Path, frame: gpd.GeoDataFrame, out: Path, *, longest_px: int = 1200) -> None:
