@@ -1,0 +1,244 @@
+import numpy as np
+import pyproj
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from d2det_geo.detections import MASK_SIDE, Detections
+from d2det_geo.vector.polygons import box_polygons, geodesic_areas_m2, mask_polygons, to_world
+
+FINE = 12  # sub-cells per side of a cell in the rasterised truth
+UTM = pyproj.CRS(32614)
+
+
+def detections(masks, boxes):
+    count = len(boxes)
+    return Detections(
+        boxes=np.asarray(boxes, np.float64).reshape(-1, 4),
+        scores=np.ones(count, np.float32),
+        labels=np.zeros(count, np.int64),
+        masks=np.asarray(masks, np.float32).reshape(-1, MASK_SIDE, MASK_SIDE),
+    )
+
+
+def rasterised(inside):
+    """Give the share of each cell that ``inside(x, y)`` covers; x, y in cells."""
+    ticks = (np.arange(MASK_SIDE * FINE) + 0.5) / FINE
+    fine = inside(ticks[None, :], ticks[:, None])
+    return fine.reshape(MASK_SIDE, FINE, MASK_SIDE, FINE).mean(axis=(1, 3))
+
+
+def outline(mask, box=(0, 0, MASK_SIDE, MASK_SIDE)):
+    return mask_polygons(detections([mask], [box]))[0]
+
+
+def iou(first, second):
+    return first.intersection(second).area / first.union(second).area
+
+
+def test_full_mask_is_exactly_the_box():
+    box = (103.25, 7.5, 148.125, 39.75)
+    polygon = outline(np.ones((MASK_SIDE, MASK_SIDE)), box)
+    assert polygon.symmetric_difference(shapely.box(*box)).area < 1e-9
+    assert len(polygon.exterior.coords) == 5
+
+
+def test_cells_are_where_the_box_puts_them():
+    """Rows 7..13 and columns 14..20 of the mask over a box 56 wide and 112 tall: x 28 to 42, y 28 to 56."""
+    mask = np.zeros((MASK_SIDE, MASK_SIDE))
+    mask[7:14, 14:21] = 1
+    polygon = outline(mask, (100, 200, 156, 312))
+    assert polygon.bounds == pytest.approx((128, 228, 142, 256))
+
+
+def test_mask_on_one_edge_ends_on_it():
+    mask = np.zeros((MASK_SIDE, MASK_SIDE))
+    mask[:10] = 1
+    polygon = outline(mask, (0, 0, 28, 56))
+    assert polygon.symmetric_difference(shapely.box(0, 0, 28, 20)).area < 1e-9
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    rx=st.floats(5, 12), ry=st.floats(5, 12), x=st.floats(13, 15), y=st.floats(13, 15), angle=st.floats(0, 3.1)
+)  # radii in cells, over a box that is not square
+def test_ellipse_keeps_area_and_shape(rx, ry, x, y, angle):
+    cos, sin = np.cos(angle), np.sin(angle)
+    mask = rasterised(
+        lambda u, v: ((cos * (u - x) + sin * (v - y)) / rx) ** 2 + ((cos * (v - y) - sin * (u - x)) / ry) ** 2 <= 1
+    )
+    turn = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    a, b = rx * np.cos(turn), ry * np.sin(turn)
+    truth = shapely.Polygon(np.column_stack([x + cos * a - sin * b, y + sin * a + cos * b]) * [2, 0.75] + [10, 20])
+    found = outline(mask, (10, 20, 10 + 2 * MASK_SIDE, 20 + 0.75 * MASK_SIDE))
+    assert found.area == pytest.approx(truth.area, rel=0.02)
+    assert iou(found, truth) > 0.97
+
+
+def test_shapes_along_cells_lose_only_their_corners():
+    """A contour cuts an eighth of a cell off each outer corner, and fills it in at an inner one."""
+    rectangle = np.zeros((MASK_SIDE, MASK_SIDE))
+    rectangle[3:20, 5:16] = 1
+    assert outline(rectangle).area == pytest.approx(17 * 11 - 4 / 8)
+    rectangle[3:9, 5:11] = 0
+    assert outline(rectangle).area == pytest.approx(17 * 11 - 36 - 5 / 8 + 1 / 8)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    left=st.floats(1, 6),
+    top=st.floats(1, 6),
+    width=st.floats(12, 20),
+    height=st.floats(12, 20),
+    notch=st.floats(0, 0.6),
+)
+def test_rectangles_and_l_shapes_are_off_by_less_than_a_tenth_of_a_cell(left, top, width, height, notch):
+    whole = shapely.box(left, top, left + width, top + height)
+    cut = shapely.box(left + width * (1 - notch), top, left + width, top + height * notch)
+
+    def inside(x, y):
+        in_whole = (x > left) & (x < left + width) & (y > top) & (y < top + height)
+        return in_whole & ~((x > left + width * (1 - notch)) & (y < top + height * notch))
+
+    found, truth = outline(rasterised(inside)), whole.difference(cut)
+    assert found.symmetric_difference(truth).area < 0.1 * truth.length + 6 * 0.25
+    assert found.area == pytest.approx(truth.area, rel=0.03)
+
+
+def test_area_is_unbiased_over_many_shapes():
+    rng = np.random.default_rng(3)
+    ratios = []
+    for _ in range(60):
+        x, y, rx, ry = rng.uniform([12, 12, 4, 4], [16, 16, 11, 11])
+        mask = rasterised(lambda u, v, x=x, y=y, rx=rx, ry=ry: ((u - x) / rx) ** 2 + ((v - y) / ry) ** 2 <= 1)
+        ratios.append(outline(mask).area / (np.pi * rx * ry))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.01)
+
+
+def test_holes_survive():
+    mask = rasterised(lambda x, y: (np.hypot(x - 14, y - 14) < 12) & (np.hypot(x - 14, y - 14) > 5))
+    polygon = outline(mask)
+    assert len(polygon.interiors) == 1
+    assert polygon.area == pytest.approx(np.pi * (144 - 25), rel=0.01)
+
+
+def test_parts_survive_and_specks_do_not():
+    mask = np.zeros((MASK_SIDE, MASK_SIDE))
+    mask[2:22, 2:12] = 1
+    mask[4:10, 18:24] = 1
+    mask[26, 26] = 1
+    polygon = outline(mask)
+    assert polygon.geom_type == "MultiPolygon"
+    assert sorted(round(part.area) for part in polygon.geoms) == [36, 200]
+
+
+def test_empty_masks_and_flat_boxes_give_empty_polygons_in_their_place():
+    masks = np.ones((4, MASK_SIDE, MASK_SIDE))
+    masks[1] = 0.5
+    boxes = [(0, 0, 5, 9), (0, 0, 5, 9), (3, 3, 3, 7), (10, 20, 13, 27)]
+    polygons = mask_polygons(detections(masks, boxes))
+    assert [polygon.is_empty for polygon in polygons] == [False, True, True, False]
+    assert polygons[3].bounds == (10, 20, 13, 27)
+
+
+def test_no_detections():
+    assert mask_polygons(Detections.empty(masks=True)).shape == (0,)
+    with pytest.raises(ValueError, match="no masks"):
+        mask_polygons(Detections.empty(masks=False))
+
+
+def test_threshold_moves_the_outline():
+    ramp = np.broadcast_to((np.arange(MASK_SIDE) + 0.5) / MASK_SIDE, (MASK_SIDE, MASK_SIDE))
+    for threshold in (0.25, 0.5, 0.8):
+        polygon = mask_polygons(detections([ramp], [(0, 0, 100, 40)]), threshold)[0]
+        assert polygon.bounds == pytest.approx((100 * threshold, 0, 100, 40), abs=1e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10**6), noise=st.floats(0, 1), threshold=st.floats(0.05, 0.95))
+def test_noise_gives_valid_polygons_inside_their_boxes(seed, noise, threshold):
+    rng = np.random.default_rng(seed)
+    masks = (1 - noise) * (rng.random((9, 1, 1)) > 0.3) + noise * rng.random((9, MASK_SIDE, MASK_SIDE))
+    masks[rng.random(masks.shape) < 0.1] = 0.5  # cells exactly on a common threshold
+    corners = rng.uniform(0, 500, (9, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(3, 90, (9, 2))])
+    polygons = mask_polygons(detections(masks, boxes), threshold)
+    assert shapely.is_valid(polygons).all()
+    for polygon, box in zip(polygons, boxes, strict=True):
+        assert polygon.geom_type in {"Polygon", "MultiPolygon"}
+        assert polygon.is_empty or shapely.box(*box).buffer(1e-9).contains(polygon)
+
+
+def test_batches_join_without_a_seam(monkeypatch):
+    rng = np.random.default_rng(0)
+    many = detections(rng.random((11, MASK_SIDE, MASK_SIDE)), np.tile([0, 0, 30, 50], (11, 1)))
+    expected = mask_polygons(many)
+    monkeypatch.setattr("d2det_geo.vector.polygons._BATCH", 4)
+    assert shapely.equals_exact(mask_polygons(many), expected, tolerance=1e-9).all()
+
+
+def test_box_polygons():
+    polygons = box_polygons(np.array([[1.0, 2, 4, 8], [5, 5, 5, 9]]))
+    assert polygons[0].bounds == (1, 2, 4, 8)
+    assert polygons[1].is_empty
+    assert box_polygons(np.zeros((0, 4))).shape == (0,)
+
+
+TRANSFORMS = {
+    "north-up": Affine(0.15, 0, 600_000, 0, -0.15, 3_000_000),
+    "south-up": Affine(0.15, 0, 600_000, 0, 0.15, 3_000_000),
+    "rotated": Affine(0.13, 0.075, 600_000, 0.075, -0.13, 3_000_000),
+    "lat/lon": Affine(1.5e-6, 0, -99, 0, -1.4e-6, 27),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_to_world_maps_every_vertex_and_keeps_orientation_and_holes(transform):
+    ring = rasterised(lambda x, y: (np.hypot(x - 14, y - 14) < 12) & (np.hypot(x - 14, y - 14) > 5))
+    pixels = mask_polygons(detections([ring, np.ones_like(ring)], [(5, 7, 60, 90), (100, 30, 131, 47)]))
+    world = to_world(pixels, transform)
+    assert shapely.is_valid(world).all()
+    assert all(polygon.exterior.is_ccw for polygon in world)
+    assert [len(polygon.interiors) for polygon in world] == [1, 0]
+    assert not world[0].interiors[0].is_ccw
+    a, b, c, d, e, f = transform[:6]
+    corners = [(a * x + b * y + c, d * x + e * y + f) for x, y in [(100, 30), (131, 30), (131, 47), (100, 47)]]
+    found = sorted(set(world[1].exterior.coords))
+    np.testing.assert_allclose(found, sorted(corners), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(shapely.area(world), shapely.area(pixels) * abs(transform.determinant), rtol=1e-4)
+
+
+def test_geodesic_area_agrees_with_pyproj_and_subtracts_holes():
+    shell, hole = (
+        shapely.box(600_000, 3_000_000, 600_050, 3_000_020),
+        shapely.box(600_010, 3_000_005, 600_020, 3_000_015),
+    )
+    far = shapely.affinity.translate(shell, 200)
+    geometries = np.array([shell.difference(hole), shapely.union(shell, far), shapely.Polygon(), hole.reverse()])
+    to_degrees = pyproj.Transformer.from_crs(UTM, 4326, always_xy=True).transform
+    geod = pyproj.Geod(ellps="WGS84")
+
+    def one(polygon):
+        ring = shapely.transform(polygon.exterior, to_degrees, interleaved=False)
+        return abs(geod.polygon_area_perimeter(*ring.xy)[0])
+
+    expected = [one(shell) - one(hole), one(shell) + one(far), 0, one(hole)]
+    np.testing.assert_allclose(geodesic_areas_m2(geometries, UTM), expected, rtol=1e-9)
+    assert geodesic_areas_m2(geometries[:1], UTM)[0] == pytest.approx(900, rel=2e-3)  # the grid's scale is 0.9997
+
+
+def test_geodesic_area_of_web_mercator_is_on_the_ground():
+    to_mercator = pyproj.Transformer.from_crs(UTM, 3857, always_xy=True).transform
+    square = shapely.box(600_000, 3_000_000, 600_030, 3_000_040)
+    mercator = shapely.transform(square, to_mercator, interleaved=False)
+    assert mercator.area > 1.2 * square.area
+    areas = geodesic_areas_m2(np.array([mercator, square]), pyproj.CRS(3857))
+    assert areas[0] == pytest.approx(geodesic_areas_m2(np.array([square]), UTM)[0], rel=1e-6)
+
+
+def test_geodesic_area_across_the_antimeridian():
+    crs = pyproj.CRS("+proj=tmerc +lon_0=180 +datum=WGS84")
+    areas = geodesic_areas_m2(np.array([shapely.box(-20, 0, 30, 10), shapely.box(20, 0, 70, 10)]), crs)
+    assert areas == pytest.approx([500, 500], rel=1e-6)
