@@ -101,7 +101,7 @@ def detect_grid(  # noqa: PLR0913 (what a grid is, what runs on it, how it is cu
             if progress is not None:
                 progress(done, len(chosen))
     with tally.timed("merge"):
-        return merge_seams(parts, width, height) if parts else Detections.empty(masks=False)
+        return merge_seams(parts, width, height)
 
 
 def read_ahead(read: Read, windows: Iterable[Window], depth: int) -> Generator[tuple[Window, Chip]]:

@@ -172,11 +172,24 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
         model=card.name,
         device=str(place),
         objects=len(frame),
-        notices=scene.notices,
+        notices=(*scene.notices, *_notices(tally, region is not None)),
         **asdict(tally),
     )
     frame.attrs.update(asdict(summary))
     return frame
+
+
+def _notices(tally: Tally, limited: bool) -> tuple[str, ...]:
+    notices = []
+    if tally.chips == 0:
+        where = "the area of interest" if limited else "the scene"
+        notices.append(f"there is no image in {where}: the result is empty")
+    if tally.capped_chips:
+        notices.append(
+            f"{tally.capped_chips} of {tally.chips} chips have as many detections as the model gives at most,"
+            " objects may be missing; use a smaller --chip-size"
+        )
+    return tuple(notices)
 
 
 def _tiling(card: Card, chip_size: int | None, overlap: int | None) -> tuple[int, int]:

@@ -76,10 +76,11 @@ class Scene:
         """
         shape = (int(window.height), int(window.width))
         source = self._scene_window(window)
-        if self._validity.blank(self._dataset, source):
-            return np.zeros((3, *shape), np.uint8), np.zeros(shape, np.bool_)
+        valid = self._validity.declared(self._dataset, source, shape)
+        if not valid.any():
+            return np.zeros((3, *shape), np.uint8), valid
         values = read_pixels(self._dataset, self._bands, source, shape, resampling=self._resampling())
-        valid = self._validity.mask(self._dataset, source, values)
+        self._validity.narrow(valid, values)
         chip: NDArray[np.uint8] = (
             values.astype(np.uint8, copy=False) if self._scaling is None else self._scaling(values)
         )
@@ -198,7 +199,9 @@ def _radiometry(
         return None, ()
     whole = Window(0, 0, dataset.width, dataset.height)
     shape = (min(dataset.height, _SAMPLE_SIDE), min(dataset.width, _SAMPLE_SIDE))
+    valid = validity.declared(dataset, whole, shape)
     values = read_pixels(dataset, bands, whole, shape)
-    scaling = scaling_of(values, validity.mask(dataset, whole, values))
+    validity.narrow(valid, values)
+    scaling = scaling_of(values, valid)
     notice = f"{'/'.join(sorted(dtypes))} values {scaling.low:.6g} to {scaling.high:.6g} are scaled to 0 to 255"
     return scaling, (notice,)

@@ -84,12 +84,10 @@ def read_pixels(
     return pixels
 
 
-def cache_bytes(dataset: rasterio.DatasetReader, *, rows: int = 1024) -> int:
-    """Size GDAL's block cache: ``rows`` rows of pixels, so neighbouring windows share decoded blocks; 16 to 256 MiB."""
-    block_height = max(height for height, _ in dataset.block_shapes)
-    # GDAL decodes every band of a pixel-interleaved block, wanted or not.
-    row = dataset.width * dataset.count * max(_bytes_per_value(name) for name in dataset.dtypes)
-    return int(np.clip(row * (rows + 2 * block_height), 16 * _MIB, 256 * _MIB))
+def cache_bytes(dataset: rasterio.DatasetReader) -> int:
+    """Size GDAL's block cache: all of a small raster, 256 MiB of a large one (a row of chips of most)."""
+    values = dataset.width * dataset.height * dataset.count
+    return int(np.clip(values * max(_bytes_per_value(name) for name in dataset.dtypes), 16 * _MIB, 256 * _MIB))
 
 
 def _bytes_per_value(dtype: str) -> int:

@@ -26,35 +26,37 @@ class Validity:
     written: NDArray[np.bool_] | None
     """``[rows, columns]`` of blocks that exist in a sparse GeoTIFF; None where all do."""
 
-    def blank(self, dataset: rasterio.DatasetReader, window: Window) -> bool:
-        """Say, without reading anything, that no block under a window of scene px was ever written."""
+    def declared(self, dataset: rasterio.DatasetReader, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Read which pixels the raster itself calls valid, in any of the chosen bands.
+
+        Args:
+            dataset: the source.
+            window: in scene px.
+            shape: rows and columns of the result.
+        """
+        if self._blank(dataset, window):
+            return np.zeros(shape, np.bool_)
+        if not self.mask_bands:
+            return np.ones(shape, np.bool_)
+        masks = read_pixels(dataset, self.mask_bands, window, shape, masks=True)
+        valid: NDArray[np.bool_] = np.count_nonzero(masks, axis=0) > 0
+        return valid
+
+    def narrow(self, valid: NDArray[np.bool_], values: NDArray[np.generic]) -> None:
+        """Take out of ``valid [H, W]``, in place, what the values ``[3, H, W]`` themselves rule out."""
+        if self.nodata is not None:
+            valid &= (values != self.nodata).any(axis=0)
+        if self.floating:
+            valid &= np.isfinite(values).all(axis=0)
+
+    def _blank(self, dataset: rasterio.DatasetReader, window: Window) -> bool:
+        """Say, without reading anything, that no block under a window was ever written."""
         if self.written is None:
             return False
         height, width = dataset.block_shapes[0]
         rows = slice(int(window.row_off // height), int(np.ceil((window.row_off + window.height) / height)))
         columns = slice(int(window.col_off // width), int(np.ceil((window.col_off + window.width) / width)))
         return not self.written[rows, columns].any()
-
-    def mask(self, dataset: rasterio.DatasetReader, window: Window, values: NDArray[np.generic]) -> NDArray[np.bool_]:
-        """Find the valid pixels of a window: valid in any of the chosen bands, and finite in all.
-
-        Args:
-            dataset: the source.
-            window: in scene px.
-            values: ``[3, H, W]`` as read from the window.
-
-        Returns:
-            ``[H, W]``.
-        """
-        shape = (values.shape[1], values.shape[2])
-        valid = np.ones(shape, np.bool_)
-        if self.mask_bands:
-            valid &= read_pixels(dataset, self.mask_bands, window, shape, masks=True).any(axis=0)
-        if self.nodata is not None:
-            valid &= (values != self.nodata).any(axis=0)
-        if self.floating:
-            valid &= np.isfinite(values).all(axis=0)
-        return valid
 
 
 def validity_of(dataset: rasterio.DatasetReader, bands: tuple[int, ...], nodata: float | None) -> Validity:
