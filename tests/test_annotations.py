@@ -79,3 +79,9 @@ def test_mapping_is_the_affine_map(values, point):
     transform = Affine(*values)
     moved = mapped(shapely.Point(point), transform)
     assert (moved.x, moved.y) == pytest.approx(transform @ point, rel=1e-9, abs=1e-9)
+
+
+def test_mapping_and_its_inverse_agree():
+    view = Affine.translation(30, 7) @ Affine.rotation(33) @ Affine.scale(1.2, -0.8)
+    shapes = np.array([shapely.box(3, 4, 11, 9), BOW_TIE], dtype=object)
+    assert shapely.hausdorff_distance(mapped(mapped(shapes, view), ~view), shapes) == pytest.approx([0, 0], abs=1e-9)

@@ -11,7 +11,7 @@ from d2det_geo.data.annotations import Annotations, mapped, polygonal
 
 LEAST_SHARE = 0.25  # an object of which less is seen is ignored
 LEAST_SIDE = 2.0  # px; an object seen thinner than this is ignored
-LEAST_FILL = 0.5  # an ignore region that fills less of its box is quartered...
+LEAST_FILL = 0.7  # an ignore region that fills less of its box is quartered...
 LEAST_PIECE = 32.0  # ...into pieces no smaller than this, px
 
 
@@ -53,7 +53,7 @@ def visible_objects(annotations: Annotations, region: shapely.Geometry, view: Af
 def covering_boxes(regions: NDArray[np.object_]) -> NDArray[np.float64]:
     """Cover regions with boxes that swallow little else.
 
-    A region that fills less than half of its box is quartered, again and again, until its pieces do
+    A region that fills less than 70 % of its box is quartered, again and again, until its pieces do
     or are small.
 
     Returns:
