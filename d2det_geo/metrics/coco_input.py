@@ -108,11 +108,12 @@ def _objects(
     for place, row in rows:
         image = _known(row, "image_id", images, place)
         target = targets[_known(row, "category_id", targets, place)]
-        check_shape(row.get(_FIELDS[iou]), iou, images[image], f"{place}.{_FIELDS[iou]}")
         score = _number(row.get("score"), f"{place}.score") if results else 0.0
         crowd = not results and (_flag(row, "iscrowd", place) or _flag(row, "ignore", place))
-        if target or (target is None and not results):
-            kept.append((image, target or "", row[_FIELDS[iou]], crowd or target is None, score))
+        if target == "" or (target is None and results):
+            continue
+        check_shape(row.get(_FIELDS[iou]), iou, images[image], f"{place}.{_FIELDS[iou]}")
+        kept.append((image, target or "", row[_FIELDS[iou]], crowd or target is None, score))
     columns = list(zip(*kept, strict=True)) if kept else [()] * 5
     return CocoObjects(
         images=np.array(columns[0], np.int64),
