@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -112,7 +113,8 @@ def _options(driver: str, frame: gpd.GeoDataFrame) -> dict[str, Any]:
 
 @contextmanager
 def _fixed_date() -> Iterator[None]:
-    before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
+    # The environment's value shows through until an option is set, and must again afterwards.
+    before = None if "OGR_CURRENT_DATE" in os.environ else pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{_DATE}T00:00:00.000Z"})
     try:
         yield
