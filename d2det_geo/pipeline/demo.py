@@ -16,7 +16,9 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from d2det_geo.errors import D2DetError
+from d2det_geo.model.bundle import read_card
 from d2det_geo.pipeline.detect import Progress
+from d2det_geo.pipeline.device import choose_device
 from d2det_geo.pipeline.evaluate import evaluate_files
 from d2det_geo.pipeline.predict import CardedDetector, predict_to_file
 from d2det_geo.pipeline.preview import draw_preview
@@ -79,6 +81,9 @@ def run_demo(
         UsageError: no such model. InputError: a damaged bundle. DependencyError: no such device.
         D2DetError: the folder cannot be written to.
     """
+    if isinstance(model, str | Path):
+        read_card(model)  # a wrong name should not cost a town
+    choose_device(device)
     files = _files(out_dir)
     seconds: dict[str, float] = {}
     with _timed(seconds, "town"):
