@@ -69,10 +69,12 @@ def test_json_has_the_keys_of_the_contract(files):
     }
 
 
-@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:3301", "EPSG:32636"])
-@pytest.mark.parametrize("suffix", [".gpkg", ".shp"])
+@pytest.mark.parametrize(
+    ("crs", "suffix"),
+    [("EPSG:4326", ".shp"), ("EPSG:3857", ".gpkg"), ("EPSG:32636", ".shp"), ("EPSG:3301", ".geojson")],
+)
 def test_the_crs_of_the_files_changes_nothing(files, tmp_path, crs, suffix):
-    truth = layer(tmp_path / f"truth{suffix}", TRUTH, "EPSG:4326")
+    truth = layer(tmp_path / f"another{suffix}", TRUTH, "EPSG:4326")
     found = layer(tmp_path / f"found{suffix}", FOUND, crs, score=SCORES)
     assert evaluate_files(truth, found).metrics == evaluate_files(*files).metrics
     assert evaluate_files(truth, found, iou="bbox").metrics == evaluate_files(*files, iou="bbox").metrics
