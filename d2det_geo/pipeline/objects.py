@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from d2det_geo.detections import Detections
+from d2det_geo.metrics.geo import LEAST_SHARE_INSIDE, shares_inside
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.scene import Scene
 from d2det_geo.vector.polygons import box_polygons, geodesic_areas_m2, mask_polygons, to_world
-
-LEAST_INSIDE = 0.5  # the AOI rule: an object with less of its area inside is dropped
 
 
 def object_frame(
@@ -35,7 +34,7 @@ def object_frame(
     """
     polygons = box_polygons(found.boxes) if found.masks is None else mask_polygons(found)
     solid = ~shapely.is_empty(polygons)
-    kept = solid if region is None else solid & _inside(polygons, region)
+    kept = solid if region is None else solid & (shares_inside(polygons, region) >= LEAST_SHARE_INSIDE)
     tally.drop("empty", int((~solid).sum()))
     tally.drop("outside", int((solid & ~kept).sum()))
     found, polygons = found.select(kept), to_world(polygons[kept], scene.transform)
@@ -75,9 +74,3 @@ def touches(region: shapely.Geometry, scale: tuple[float, float]) -> Callable[[W
         return bool(shapely.intersects(in_grid, shapely.box(x, y, x + window.width, y + window.height)))
 
     return asked
-
-
-def _inside(polygons: NDArray[np.object_], region: shapely.Geometry) -> NDArray[np.bool_]:
-    shared = shapely.area(shapely.intersection(polygons, region))
-    enough: NDArray[np.bool_] = shared >= LEAST_INSIDE * shapely.area(polygons)
-    return enough

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+
+NORTH_UP = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
+
+
+@pytest.fixture
+def write_raster(tmp_path: Path) -> Callable[..., Path]:
+    """Write ``[C, H, W]`` as a GeoTIFF, in UTM at 0.5 m/px unless told otherwise; None leaves a part out."""
+
+    def write(
+        image: NDArray[np.generic],
+        name: str = "scene.tif",
+        *,
+        transform: Affine | None = NORTH_UP,
+        crs: str | None = "EPSG:32633",
+        **profile: Any,
+    ) -> Path:
+        count, height, width = image.shape
+        shape = {"count": count, "height": height, "width": width, "dtype": image.dtype.name}
+        place = {key: value for key, value in {"transform": transform, "crs": crs}.items() if value is not None}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(tmp_path / name, "w", **{"driver": "GTiff"} | shape | place | profile) as dataset:
+                dataset.write(image)
+        return tmp_path / name
+
+    return write
