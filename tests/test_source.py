@@ -1,0 +1,151 @@
+"""Files that are not what they should be: one line each, that names the file and says what to do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from d2det_geo.errors import InputError
+from d2det_geo.raster.scene import open_scene
+from d2det_geo.raster.source import cache_bytes
+
+WriteRaster = Callable[..., Path]  # the fixture of conftest.py
+
+
+def refusal(path: Path | str) -> str:
+    with pytest.raises(InputError) as caught:
+        open_scene(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message.count(str(path)) == 1
+    assert "\n" not in message
+    assert "; " in message  # what to do
+    assert caught.value.exit_code == 4
+    return message
+
+
+def noise(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(3).integers(0, 256, (3, height, width), dtype=np.uint8)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert "no such file" in refusal(tmp_path / "scene.tif")
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    assert "is a directory" in refusal(tmp_path)
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "scene.tif"
+    path.touch()
+    assert "is empty (0 bytes)" in refusal(path)
+
+
+@pytest.mark.parametrize("content", [b"a picture of a town\n", b"II*\x00", b"II*\x00\xff\xff\xff\x7f", bytes(4096)])
+def test_a_file_that_is_no_raster(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "scene.tif"
+    path.write_bytes(content)
+    assert "not a raster GDAL can read" in refusal(path)
+
+
+def test_an_error_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "odd.vrt"
+    path.write_text("<VRTDataset rasterXSize='3' rasterYSize='2'>\n<VRTRasterBand/>\n")
+    assert "not a raster GDAL can read" in refusal(path)
+
+
+def test_a_container_names_its_parts(write_raster: WriteRaster) -> None:
+    write_raster(noise(20, 30), "many.gpkg", driver="GPKG", RASTER_TABLE="roofs")
+    path = write_raster(noise(20, 30), "many.gpkg", driver="GPKG", RASTER_TABLE="roads", APPEND_SUBDATASET="YES")
+    with pytest.raises(InputError, match=r"holds no image bands itself; name one of its parts: GPKG:.*:roofs, GPKG:"):
+        open_scene(path)
+    with open_scene(f"GPKG:{path}:roads") as scene:
+        assert scene.read(Window(0, 0, 30, 20))[1].all()
+
+
+def test_an_address_goes_to_gdal_and_fails_in_words() -> None:
+    assert "not a raster GDAL can read" in refusal("/vsimem/nothing.tif")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_truncated_file_fails_where_it_ends(write_raster: WriteRaster, share: float) -> None:
+    path = write_raster(noise(256, 320), tiled=True, blockxsize=64, blockysize=64)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with open_scene(path) as scene:
+        scene.read(Window(0, 0, 64, 64))
+        with pytest.raises(InputError) as caught:
+            scene.read(Window(256, 192, 64, 64))
+    message = str(caught.value)
+    assert message.startswith(f"{path}: cannot read columns 256 to 320, rows 192 to 256 (")
+    assert message.endswith("; the file may be truncated, fetch it again")
+    assert "\n" not in message
+
+
+def test_a_corrupt_block_is_named(write_raster: WriteRaster) -> None:
+    path = write_raster(noise(256, 320), tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = b"\xa5" * 4000
+    path.write_bytes(content)
+    with open_scene(path) as scene, pytest.raises(InputError, match=r"cannot read columns 0 to 320, rows 0 to 256 \("):
+        scene.read(Window(0, 0, 320, 256))
+
+
+def test_a_broken_read_on_another_thread_says_nothing_of_its_own(
+    write_raster: WriteRaster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_raster(noise(256, 320))
+    path.write_bytes(path.read_bytes()[:90_000])
+    caught: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            scene.read(Window(0, 0, 320, 256))
+        except InputError as error:
+            caught.append(error)
+
+    with open_scene(path) as scene:
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    assert len(caught) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_plain_pictures_are_scenes(write_raster: WriteRaster) -> None:
+    image = noise(20, 30)
+    path = write_raster(image, "scene.png", driver="PNG", transform=None, crs=None)
+    with open_scene(path) as scene:
+        chip, _ = scene.read(Window(0, 0, 30, 20))
+    np.testing.assert_array_equal(chip, image)
+    path = write_raster(image, "scene.jpg", driver="JPEG", transform=None, crs=None)
+    with open_scene(path) as scene:
+        assert scene.read(Window(3, 4, 10, 11))[0].shape == (3, 11, 10)
+
+
+def test_the_block_cache_is_bounded_and_given_back(write_raster: WriteRaster) -> None:
+    with rasterio.Env():
+        before = rasterio._env.get_gdal_config("GDAL_CACHEMAX")
+    path = write_raster(noise(256, 320))
+    with open_scene(path) as scene:
+        scene.read(Window(0, 0, 320, 256))
+    with rasterio.open(path) as small:
+        assert cache_bytes(small) == 16 * 2**20
+    vrt = path.with_suffix(".vrt")
+    band = "<VRTRasterBand dataType='UInt16' band='{}'/>"
+    vrt.write_text(
+        f"<VRTDataset rasterXSize='40000' rasterYSize='40000'>{''.join(map(band.format, (1, 2, 3)))}"
+        "<GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform></VRTDataset>"
+    )
+    with rasterio.open(vrt) as large:
+        assert cache_bytes(large) == 256 * 2**20
+    with rasterio.Env():
+        assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == before
