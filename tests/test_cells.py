@@ -18,7 +18,7 @@ def test_cells_by_hand():
     cells = object_cells(polygons(triangle), np.array([[10.0, 20, 18, 24]]), 4)
     below = [[row > column or (row == column and cells[0, row, column]) for column in range(4)] for row in range(4)]
     assert cells[0].tolist() == np.array(below, int).tolist()  # centres on the edge itself may go either way
-    square = shapely.box(3, 5, 6, 11)
+    square = shapely.box(2, 5, 6.5, 11)  # cells 0.67 to 2.17: of the centres, only 1.5
     assert object_cells(polygons(square), np.array([[0.0, 5, 12, 11]]), 4)[0].tolist() == [[0, 1, 0, 0]] * 4
 
 
