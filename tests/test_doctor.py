@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from d2det_geo.pipeline import doctor
 from d2det_geo.pipeline.doctor import Check, examine, run_checks
@@ -106,8 +107,6 @@ def test_a_temporary_folder_that_cannot_be_written(monkeypatch):
 
 @pytest.mark.parametrize(("built", "words"), [(None, "torch is built for CPU only"), ("13.2", "built for CUDA 13.2")])
 def test_a_driver_without_a_usable_gpu_is_a_warning(monkeypatch, built, words):
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", built)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")

@@ -10,6 +10,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 import d2det_geo
+from d2det_geo.detections import Detections
 
 ROOT = Path(__file__).parents[1]
 CHECKOUT = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cuda_ops"))
@@ -81,8 +82,6 @@ def test_the_face_has_what_it_lists():
 
 
 def test_the_face_gives_the_object_of_its_home():
-    from d2det_geo.detections import Detections
-
     assert d2det_geo.Detections is Detections
 
 

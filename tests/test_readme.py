@@ -10,10 +10,11 @@ from pathlib import Path
 import geopandas
 import pytest
 import rasterio
-from rasterio.transform import from_origin
+from affine import Affine
 from shapely import Polygon, box
 
 from d2det_cli.main import app
+from d2det_geo import errors
 from d2det_geo.config import load_config
 from d2det_geo.town import make_town
 
@@ -29,15 +30,16 @@ GSD_M = 0.15
 def write_scene(folder: Path) -> None:
     """Put what the README takes for granted into ``folder``: a scene, its truth, an area of interest."""
     town = make_town(seed=5, size=SIZE, gsd_m=GSD_M)
-    transform = from_origin(334_000, 3_065_000, GSD_M, GSD_M)
+    west, north = 334_000, 3_065_000
+    transform = Affine(GSD_M, 0, west, 0, -GSD_M, north)
     profile = {"driver": "GTiff", "width": SIZE, "height": SIZE, "count": 3, "dtype": "uint8", "crs": "EPSG:32645"}
     with rasterio.open(folder / "scene.tif", "w", transform=transform, **profile) as scene:
         scene.write(town.image)
-    outlines = [Polygon([transform @ vertex for vertex in outline]) for outline in town.polygons]
+    outlines = [Polygon(outline * (GSD_M, -GSD_M) + (west, north)) for outline in town.polygons]
     truth = geopandas.GeoDataFrame({"class": ["building"] * len(outlines)}, geometry=outlines, crs="EPSG:32645")
     truth.to_crs(4326).to_file(folder / "truth.geojson")
-    corner = transform @ (SIZE * 0.75, SIZE * 0.75)
-    area = geopandas.GeoDataFrame(geometry=[box(transform.c, corner[1], corner[0], transform.f)], crs="EPSG:32645")
+    side = 0.75 * SIZE * GSD_M
+    area = geopandas.GeoDataFrame(geometry=[box(west, north - side, west + side, north)], crs="EPSG:32645")
     area.to_crs(4326).to_file(folder / "aoi.geojson")
 
 
@@ -110,8 +112,6 @@ def test_local_links_lead_somewhere():
 
 
 def test_exit_codes_are_those_of_the_errors():
-    from d2det_geo import errors
-
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
     raised = {error.exit_code for error in vars(errors).values() if isinstance(error, type)}
     assert documented == raised | {0, 130}

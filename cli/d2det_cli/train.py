@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from d2det_cli import options
 from d2det_cli.failures import GO_ON
@@ -39,6 +38,8 @@ def train(
 
     settings = load_config(config)
     if show_config:
+        import yaml
+
         typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
         return
     if out is None:
