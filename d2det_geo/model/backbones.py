@@ -11,8 +11,8 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2"]
 
 STRIDES = (4, 8, 16, 32, 64)  # of P2 to P6
-RESNET_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
-MOBILENET_STAGES = (
+RESNET_STAGES: tuple[tuple[str, ...], ...] = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+MOBILENET_STAGES: tuple[tuple[str, ...], ...] = (
     ("0", "1"),
     ("2", "3"),
     ("4", "5", "6"),

@@ -7,7 +7,6 @@ bundle never runs code from it. Bundles in ``d2det_geo/bundles`` ship with the p
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +18,6 @@ from d2det_geo.errors import InputError, UsageError
 if TYPE_CHECKING:
     from d2det_geo.model.d2det import D2Det
 
-FORMAT = "d2det-bundle/1"
 SUFFIX = ".safetensors"
 FOLDER = Path(__file__).parent.parent / "bundles"
 
@@ -29,7 +27,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["d2det-bundle/1"] = FORMAT
+    format: Literal["d2det-bundle/1"] = "d2det-bundle/1"
     name: str
     description: str = ""
     classes: tuple[str, ...]
@@ -48,7 +46,7 @@ class Card(BaseModel):
     """arguments of ``build.Architecture``"""
     proposals: dict[str, int]
     """arguments of ``build.ProposalLimits``"""
-    sampling: dict[str, float]
+    sampling: dict[str, Any]
     """arguments of ``d2det.Sampling``"""
     inference: dict[str, Any]
     """arguments of ``d2det.Inference``"""
@@ -108,7 +106,8 @@ def read_card(name_or_path: str | Path) -> Card:
 
 
 def _not_a_bundle(path: Path) -> str:
-    start = path.open("rb").read(4)
+    with path.open("rb") as file:
+        start = file.read(4)
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return "a PyTorch pickle, which could run code when loaded"
     return "not a model bundle, or a damaged one"
@@ -146,11 +145,10 @@ def build_from_card(card: Card, *, trainable_stages: int = 5) -> D2Det:
     from d2det_geo.model.d2det import Inference, Sampling  # noqa: PLC0415
 
     parts = {**card.architecture, "anchor_sizes": tuple(card.architecture["anchor_sizes"])}
-    counts = {key: int(value) for key, value in card.sampling.items() if key in {"rois", "dense_rois"}}
     return build_model(
         Architecture(**parts),
         ProposalLimits(**card.proposals),
-        Sampling(**{**card.sampling, **counts}),
+        Sampling(**card.sampling),
         Inference(**card.inference),
         trainable_stages=trainable_stages,
     )
@@ -167,4 +165,4 @@ def save_bundle(path: Path, network: D2Det, card: Card, *, half: bool) -> None:
     kind = torch.float16 if half else torch.float32
     tensors = {name: value.detach().cpu().to(kind).contiguous() for name, value in network.state_dict().items()}
     save_file(tensors, path, metadata={"d2det": json.dumps(card.model_dump(mode="json"), sort_keys=True)})
-    os.chmod(path, 0o644)
+    path.chmod(0o644)  # safetensors writes for the owner only, and a bundle is there to be shared

@@ -8,19 +8,20 @@ from typing import Literal
 
 import numpy as np
 import torch
-from d2det_ops import soft_nms
 from torch import Tensor, nn
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from d2det_geo.detections import Detections
-from d2det_geo.model.bundle import Card
 from d2det_geo.model.backbones import freeze_statistics
+from d2det_geo.model.bundle import Card
 from d2det_geo.model.heads import ClassificationHead
 from d2det_geo.model.localiser import Localiser
 from d2det_geo.model.losses import class_loss
 from d2det_geo.model.rpn import ProposalNetwork
 from d2det_geo.model.targets import Targets, gather_positives, sample_rois, stack_rois
+from d2det_ops import soft_nms
 
 MASK_IOU_SHARE = 0.3  # of the predicted mask IoU in the mask score (section 10.4)
 
@@ -79,7 +80,7 @@ class D2Det(nn.Module):
 
     def __init__(
         self,
-        pyramid: nn.Module,
+        pyramid: BackboneWithFPN,
         rpn: ProposalNetwork,
         classifier: ClassificationHead,
         localiser: Localiser,
@@ -162,7 +163,7 @@ class D2Det(nn.Module):
         """Score the proposals and keep the best, class by class, where they stand (section 9 steps 2, 3)."""
         scores = self.classifier(levels, stack_rois(proposals)).softmax(1)[:, 1:]
         counts = [len(boxes) for boxes in proposals]
-        return [self._best(boxes, part) for boxes, part in zip(proposals, scores.split(counts), strict=True)]
+        return [self._best(boxes, part) for boxes, part in zip(proposals, torch.split(scores, counts), strict=True)]
 
     def _best(self, boxes: Tensor, scores: Tensor) -> Candidates:
         rows, labels = (scores > self.inference.class_score).nonzero().unbind(1)
@@ -174,7 +175,7 @@ class D2Det(nn.Module):
         self, levels: Sequence[Tensor], candidates: Sequence[Candidates], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Candidates]:
         refined = self.localiser.refine(levels, stack_rois([part.boxes for part in candidates]))
-        boxes = refined.split([len(part.boxes) for part in candidates])
+        boxes = torch.split(refined, [len(part.boxes) for part in candidates])
         return [
             Candidates(clip_boxes_to_image(box, size), part.scores, part.labels)
             for box, part, size in zip(boxes, candidates, image_sizes, strict=True)
@@ -201,16 +202,16 @@ class D2Det(nn.Module):
         if self.has_masks:
             rois = stack_rois([part.boxes for part in found])
             all_masks, all_ious = self.localiser.masks(levels, rois, torch.cat([part.labels for part in found]))
-            masks, ious = all_masks.split(counts), all_ious.split(counts)
+            masks, ious = torch.split(all_masks, counts), torch.split(all_ious, counts)
         return [_detections(*parts) for parts in zip(found, masks, ious, strict=True)]
 
 
 def _detections(found: Candidates, masks: Tensor | None, mask_ious: Tensor | None) -> Detections:
-    scores = found.scores.float().cpu().numpy()
+    scores = found.scores.float()
     return Detections(
         boxes=found.boxes.cpu().numpy().astype(np.float64),
-        scores=scores,
+        scores=scores.cpu().numpy(),
         labels=found.labels.cpu().numpy(),
         masks=None if masks is None else masks.float().cpu().numpy(),
-        mask_scores=None if mask_ious is None else scores + MASK_IOU_SHARE * mask_ious.float().cpu().numpy(),
+        mask_scores=None if mask_ious is None else (scores + MASK_IOU_SHARE * mask_ious.float()).cpu().numpy(),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from d2det_ops import discriminative_pool, roi_pool
 from torch import Tensor, nn
 
 from d2det_geo.model.backbones import STRIDES
+from d2det_ops import discriminative_pool, roi_pool
 
 LEVELS = 4  # RoIs are pooled from P2 to P5
 FINEST_SIDE = 56  # RoIs of this side and up to twice it belong to P2

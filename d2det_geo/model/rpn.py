@@ -11,7 +11,7 @@ from d2det_geo.model.targets import inside_ignored
 RATIOS = (0.5, 1.0, 2.0)
 
 
-class ProposalNetwork(RegionProposalNetwork):
+class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc] # torchvision is untyped
     """Faster R-CNN's RPN; background anchors mostly inside an ignore region count neither way."""
 
     def assign_targets_to_anchors(

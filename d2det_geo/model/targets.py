@@ -57,7 +57,8 @@ def inside_ignored(boxes: Tensor, ignored: Tensor) -> Tensor:
     high = torch.minimum(boxes[:, None, 2:], ignored[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(-1)
     area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(-1)
-    return (shared > IGNORED_SHARE * area[:, None]).any(1)
+    inside: Tensor = (shared > IGNORED_SHARE * area[:, None]).any(1)
+    return inside
 
 
 def sample_rois(proposals: Tensor, targets: Targets, count: int, positive_fraction: float) -> SampledRoIs:
@@ -84,7 +85,8 @@ def jitter_boxes(boxes: Tensor, amount: float, image_size: tuple[int, int]) -> T
     noise = (torch.rand(len(boxes), 4, device=boxes.device) * 2 - 1) * amount
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + size * noise[:, :2]
     half = size * (1 + noise[:, 2:]) / 2
-    return clip_boxes_to_image(torch.cat([centre - half, centre + half], 1), image_size)
+    clipped: Tensor = clip_boxes_to_image(torch.cat([centre - half, centre + half], 1), image_size)
+    return clipped
 
 
 def cell_centres(boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,8 +197,8 @@ def gather_positives(
         labels.append(target.labels[rows])
         masks.append(None if target.masks is None else target.masks[rows])
     rois, truth = stack_rois(boxes), torch.cat(objects)
-    size = (rois[:, 3:] - rois[:, 1:3]).amin(1)
-    chosen = (size > 0).nonzero()[:, 0]  # clipping can leave nothing of a box
+    least_side = (rois[:, 3:] - rois[:, 1:3]).amin(1)
+    chosen = (least_side > 0).nonzero()[:, 0]  # clipping can leave nothing of a box
     chosen = chosen[torch.randperm(len(chosen), device=chosen.device)[:cap]]
     outlines = [mask for mask in masks if mask is not None]
     return Positives(

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,12 +26,12 @@ from d2det_geo.data.chips import ChipSampler, TrainingChip
 from d2det_geo.data.images import LabelledImage
 from d2det_geo.errors import D2DetError, OutputExistsError
 from d2det_geo.metrics.scores import Scores
-from d2det_geo.model.backbones import normalisation
 from d2det_geo.model.bundle import SUFFIX, Card, build_from_card, load_model, save_bundle
 from d2det_geo.model.d2det import D2Det
 from d2det_geo.model.targets import Targets
 from d2det_geo.model.weights import load_backbone
 from d2det_geo.pipeline import checkpoint
+from d2det_geo.pipeline.card import describe, git_revision, machine
 from d2det_geo.pipeline.checkpoint import Progress, load_checkpoint, save_checkpoint
 from d2det_geo.pipeline.detect import normalised
 from d2det_geo.pipeline.device import choose_device
@@ -59,7 +57,7 @@ class TrainSummary:
     """of the bundle on the validation data; empty without any"""
 
 
-def train(  # noqa: PLR0913 - one keyword per option of the command
+def train(
     config: Config,
     out: Path,
     *,
@@ -120,7 +118,7 @@ class Run:
         network = build_from_card(card, trainable_stages=config.model.trainable_stages)
         if config.model.backbone_weights is not None:
             load_backbone(network.pyramid, config.model.backbone_weights)
-        network = network.to(device, memory_format=torch.channels_last).train()
+        network = network.to(device).to(memory_format=torch.channels_last).train()
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         return cls(config, out, card, network, average, build_optimiser(network, config.optimiser), Progress(0, 0.0))
 
@@ -182,10 +180,10 @@ class Run:
             "steps": float(self.progress.step),
             "batch_size": float(self.config.run.batch_size),
             "minutes": round(self.progress.seconds / 60, 1),
-            "machine": _machine(next(self.network.parameters()).device),
+            "machine": machine(next(self.network.parameters()).device),
             "torch": torch.__version__,
         }
-        card = self.card.model_copy(update={"training": training, "git_revision": _git_revision()})
+        card = self.card.model_copy(update={"training": training, "git_revision": git_revision()})
         network = self._averaged()
         _write(path, network, card, half=self.config.bundle.half)
         scores: dict[str, float] = {}
@@ -206,35 +204,6 @@ class Run:
         line = {"step": self.progress.step, "seconds": round(self.progress.seconds, 1), **entry}
         with (self.out / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def describe(config: Config) -> Card:
-    """Write the card of the network a configuration builds, before anything was measured."""
-    model, sampling, inference = config.model, config.sampling, config.inference
-    mean, std = normalisation(model.backbone)
-    not_parts = {"backbone_weights", "trainable_stages"}
-    return Card(
-        name=config.bundle.name,
-        description=config.bundle.description,
-        classes=config.classes,
-        gsd_m=config.data.gsd_m,
-        gsd_range_m=config.bundle.gsd_range_m,
-        mean=mean,
-        std=std,
-        chip_size=config.data.chip_size,
-        overlap=config.data.overlap,
-        score=inference.score,
-        architecture={"classes": len(config.classes), **model.model_dump(exclude=not_parts)},
-        proposals={
-            "train_pre_nms": sampling.rpn_pre_nms,
-            "train_post_nms": sampling.rpn_post_nms,
-            "test_pre_nms": inference.rpn_pre_nms,
-            "test_post_nms": inference.rpn_post_nms,
-        },
-        sampling=sampling.model_dump(include={"rois", "positive_fraction", "dense_rois", "jitter"}),
-        inference=inference.model_dump(exclude={"rpn_pre_nms", "rpn_post_nms", "score"}),
-        data=config.bundle.data,
-    )
 
 
 def _prepare_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -287,25 +256,3 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 def _threshold(scores: Scores, default: float) -> float:
     """Take the score of the best F1 as the bundle's threshold, if there is one."""
     return round(scores.score_threshold, 3) if np.isfinite(scores.score_threshold) else default
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
-
-
-def _git_revision() -> str:
-    """Return the revision of the checkout this code runs from; empty where it is installed or git is missing."""
-    folder = Path(__file__).parent
-    try:
-        answer = subprocess.run(  # noqa: S603 - a fixed command
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""

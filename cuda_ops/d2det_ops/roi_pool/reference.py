@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+OUTSIDE = -2.0  # cells; samples before -1 count as zero
+
 
 def roi_pool(
     features: Tensor, rois: Tensor, *, bins: int, samples: int, stride: int, offsets: Tensor | None = None
@@ -61,10 +63,11 @@ def _positions(start: Tensor, end: Tensor, bins: int, samples: int, stride: int)
 
 
 def _shifted(positions: Tensor, shift: Tensor | None, size: Tensor, samples: int) -> Tensor:
-    if shift is None:
-        return positions
-    spread = shift.repeat_interleave(samples, 1).repeat_interleave(samples, 2)
-    return positions + spread * size[:, None, None]
+    """Move positions ``[K, P S, P S]`` by the offset of their bin; what is not a number lies outside."""
+    if shift is not None:
+        spread = shift.repeat_interleave(samples, 1).repeat_interleave(samples, 2)
+        positions = positions + spread * size[:, None, None]
+    return positions.nan_to_num(nan=OUTSIDE)
 
 
 def _neighbours(position: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:

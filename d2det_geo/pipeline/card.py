@@ -1,0 +1,65 @@
+"""The card of a bundle: what a configuration builds, and where it was trained."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from d2det_geo.config import Config
+from d2det_geo.model.backbones import normalisation
+from d2det_geo.model.bundle import Card
+
+
+def describe(config: Config) -> Card:
+    """Write the card of the network a configuration builds, before anything was measured."""
+    model, sampling, inference = config.model, config.sampling, config.inference
+    mean, std = normalisation(model.backbone)
+    not_parts = {"backbone_weights", "trainable_stages"}
+    return Card(
+        name=config.bundle.name,
+        description=config.bundle.description,
+        classes=config.classes,
+        gsd_m=config.data.gsd_m,
+        gsd_range_m=config.bundle.gsd_range_m,
+        mean=mean,
+        std=std,
+        chip_size=config.data.chip_size,
+        overlap=config.data.overlap,
+        score=inference.score,
+        architecture={"classes": len(config.classes), **model.model_dump(mode="json", exclude=not_parts)},
+        proposals={
+            "train_pre_nms": sampling.rpn_pre_nms,
+            "train_post_nms": sampling.rpn_post_nms,
+            "test_pre_nms": inference.rpn_pre_nms,
+            "test_post_nms": inference.rpn_post_nms,
+        },
+        sampling=sampling.model_dump(include={"rois", "positive_fraction", "dense_rois", "jitter"}),
+        inference=inference.model_dump(exclude={"rpn_pre_nms", "rpn_post_nms", "score"}),
+        data=config.bundle.data,
+    )
+
+
+def machine(device: torch.device) -> str:
+    """Name what a run computed on."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
+
+
+def git_revision() -> str:
+    """Return the revision of the checkout this code runs from; empty where it is installed or git is missing."""
+    folder = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

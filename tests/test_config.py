@@ -1,0 +1,78 @@
+"""Settings: strict keys, types and paths, and every file in configs/."""
+
+import re
+from pathlib import Path
+
+import pytest
+from d2det_geo.config import load_config
+from d2det_geo.errors import InputError, UsageError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+MINIMAL = """\
+classes: [car]
+bundle: {name: cars}
+data:
+  train: [{kind: coco, annotations: train.json}]
+run: {steps: 10}
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    config = load_config(write(tmp_path, MINIMAL))
+    assert config.data.train[0].annotations == tmp_path / "train.json"
+    assert config.model.backbone == "resnet50"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("steps: 10", "steps: 10, stepps: 3"), "run.stepps: Extra inputs are not permitted"),
+        (("steps: 10", "steps: ten"), "run.steps: .*got 'ten'"),
+        (("steps: 10", "batch_size: 2"), "run.steps: Field required"),
+        (("kind: coco", "kind: cocoa"), "data.train.0: .*'cocoa'"),
+        (("bundle:", "model: {backbone: resnet5}\nbundle:"), "model.backbone: .*'resnet18'.*'resnet5'"),
+        (("  train:", "  chip_size: 256\n  overlap: 256\n  train:"), "overlap 256 must be smaller than chip_size 256"),
+        (("  train:", "  class_map: {lorry: truck}\n  train:"), "class_map maps to truck"),
+        (("[car]", "[car, car]"), "repeats a name"),
+        (("bundle:", "augment: {scale: [2, 1]}\nbundle:"), "scale must be"),
+    ],
+)
+def test_a_wrong_key_is_named(tmp_path, change, message):
+    path = write(tmp_path, MINIMAL.replace(*change))
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["classes: [car", "\tclasses: 1", "a: b: c"])
+def test_malformed_yaml_names_the_line(tmp_path, text):
+    with pytest.raises(InputError, match=r"line \d+: not valid YAML"):
+        load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "just text"])
+def test_a_configuration_is_a_mapping(tmp_path, text):
+    with pytest.raises(UsageError, match="mapping"):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / "none.yaml"))):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xff")
+    with pytest.raises(InputError, match="cannot read"):
+        load_config(tmp_path / "binary.yaml")
+
+
+def test_every_file_in_configs_loads():
+    paths = sorted(CONFIGS.glob("**/*.yaml"))
+    assert {path.stem for path in paths} >= {"buildings", "vehicles"}
+    for path in paths:
+        assert load_config(path).classes
