@@ -82,7 +82,7 @@ def test_scene_and_truth_agree_with_the_town(town, tmp_path):
         np.testing.assert_array_equal(scene.read(), town.image)
         assert scene.crs.to_epsg() == 32645
         assert scene.profile["tiled"]
-        assert scene.res == (0.15, 0.15)
+        assert (scene.transform.a, scene.transform.e) == (0.15, -0.15)
         to_px = ~scene.transform
         longitude, latitude = rasterio.warp.transform(scene.crs, "EPSG:4326", *[[value] for value in scene.xy(0, 0)])
     assert longitude[0] == pytest.approx(85.52, abs=0.01)

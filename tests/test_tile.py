@@ -61,6 +61,8 @@ def test_chips_by_hand(tmp_path):
     names = ["my_scene_000_000.tif", "my_scene_000_050.tif", "my_scene_010_000.tif", "my_scene_010_050.tif"]
     assert sorted(path.name for path in summary.out.iterdir()) == [ANNOTATIONS, *names]
     assert (summary.chips, summary.skipped, summary.objects, summary.annotations) == (4, 0, None, 0)
+    with rasterio.open(summary.out / names[3]) as chip:
+        assert chip.transform == Affine(0.5, 0, 354_025, 0, -0.5, 3_056_995)
     book = read_book(summary.out)
     assert "annotations" not in book
     assert book["info"] == {"description": "Chips of my scene.tif"}
@@ -100,6 +102,11 @@ def test_alpha_masks_palettes_and_names_survive(tmp_path):
     out = tile_scene(rgba, tmp_path / "a", chip_size=100, overlap=0).out
     with rasterio.open(out / "rgba_000_030.tif") as chip:
         assert chip.colorinterp == (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
+
+    faded = write_scene(tmp_path / "faded.tif", bands=2, photometric="minisblack", alpha="yes")
+    out = tile_scene(faded, tmp_path / "f", chip_size=100, overlap=0).out
+    with rasterio.open(out / "faded_000_000.tif") as chip:
+        assert chip.colorinterp == (ColorInterp.gray, ColorInterp.alpha)
 
     palette = write_scene(tmp_path / "palette.tif", bands=1, photometric="palette")
     masked = write_scene(tmp_path / "masked.tif")
