@@ -117,7 +117,7 @@ def test_classes_never_mix_and_the_mean_is_over_those_of_the_truth():
         None,
         predictions,
         np.array(["car", "ship", "tree", "tree"]),
-        np.array([0.9, 0.8, 0.7, 0.6]),
+        np.array([0.9, 0.8, 0.95, 0.6]),
     )
     car, ship, tree = (result.per_class[name] for name in ("car", "ship", "tree"))
     assert (car.ap50, car.recall, ship.ap50) == (pytest.approx(51 / 101), 0.5, 0.0)
