@@ -18,6 +18,7 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from d2det_geo.detections import Detections
+from d2det_geo.errors import UsageError
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.windows import scene_windows
 from d2det_geo.seams.merger import merge_seams
@@ -80,7 +81,11 @@ def detect_grid(  # noqa: PLR0913 (what a grid is, what runs on it, how it is cu
 
     Returns:
         Objects in grid px, each once, by descending score.
+
+    Raises:
+        UsageError: sizes that make no sense.
     """
+    _check_sizes(chip_size, overlap, batch_size)
     tally = Tally() if tally is None else tally
     windows = list(scene_windows(width, height, chip_size, overlap))
     chosen = [window for window in windows if wanted is None or wanted(window)]
@@ -102,6 +107,15 @@ def detect_grid(  # noqa: PLR0913 (what a grid is, what runs on it, how it is cu
                 progress(done, len(chosen))
     with tally.timed("merge"):
         return merge_seams(parts, width, height)
+
+
+def _check_sizes(chip_size: int, overlap: int, batch_size: int) -> None:
+    if chip_size < 1:
+        raise UsageError(f"--chip-size {chip_size}: must be a positive number of px")
+    if not 0 <= overlap < chip_size:
+        raise UsageError(f"--overlap {overlap}: must be at least 0 and less than the chip size, {chip_size} px")
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: must be a positive number of chips")
 
 
 def read_ahead(read: Read, windows: Iterable[Window], depth: int) -> Generator[tuple[Window, Chip]]:

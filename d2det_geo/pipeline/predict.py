@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 
 import geopandas as gpd
 
-from d2det_geo.errors import UsageError
 from d2det_geo.model.bundle import Card, load_model, read_card
 from d2det_geo.pipeline.detect import Detector, Progress, detect_grid
 from d2det_geo.pipeline.device import choose_device
@@ -147,7 +146,6 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
         with tally.timed("open"):
             place = choose_device(device)
             card = read_card(model) if isinstance(model, str | Path) else model.card
-            size, shared = _tiling(card, chip_size, overlap)
             scene = stack.enter_context(open_scene(path, gsd_m=_gsd_m(gsd, card), bands=bands, nodata=nodata))
             region = None if aoi is None else to_scene_px(read_aoi(aoi, scene.crs), scene)
             network = load_model(model, str(place)) if isinstance(model, str | Path) else model
@@ -157,9 +155,9 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
             scene.grid_height,
             network,
             card,
-            chip_size=size,
-            overlap=shared,
-            batch_size=batch_size or _CHIPS_PER_BATCH[place.type],
+            chip_size=card.chip_size if chip_size is None else chip_size,
+            overlap=card.overlap if overlap is None else overlap,
+            batch_size=_CHIPS_PER_BATCH[place.type] if batch_size is None else batch_size,
             wanted=None if region is None else touches(region, scene.scale),
             progress=progress,
             tally=tally,
@@ -190,16 +188,6 @@ def _notices(tally: Tally, limited: bool) -> tuple[str, ...]:
             " objects may be missing; use a smaller --chip-size"
         )
     return tuple(notices)
-
-
-def _tiling(card: Card, chip_size: int | None, overlap: int | None) -> tuple[int, int]:
-    size = card.chip_size if chip_size is None else chip_size
-    shared = card.overlap if overlap is None else overlap
-    if size < 1:
-        raise UsageError(f"--chip-size {size}: must be a positive number of px")
-    if not 0 <= shared < size:
-        raise UsageError(f"--overlap {shared}: must be at least 0 and less than the chip size, {size} px")
-    return size, shared
 
 
 def _gsd_m(gsd: float | Literal["bundle", "native"], card: Card) -> float | None:
