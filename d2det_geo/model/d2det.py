@@ -151,7 +151,7 @@ class D2Det(nn.Module):
         """
         if self.training:
             raise ValueError("detect() on a network in training mode: call eval() first")
-        features = self.pyramid(images)
+        features = self.pyramid(images.contiguous(memory_format=torch.channels_last))
         levels = list(features.values())
         if proposals is None:
             proposals, _ = self.rpn(ImageList(images, list(image_sizes)), features)
