@@ -122,7 +122,8 @@ def test_oracle_with_objects_wider_than_the_overlap(seed, width, height, size, o
     objects = scene(rng, width, height, overlap * factor)
     labels = np.zeros(len(objects), np.int64)
     parts = oracle(rng, objects, labels, windows(width, height, size, overlap), jitter)
-    assert_same_objects(merge_seams(parts, width, height), objects, labels, jitter + 1e-9)
+    # The oracle does not see less than one pixel: an object that sticks out of its window by that ends there.
+    assert_same_objects(merge_seams(parts, width, height), objects, labels, jitter + 1)
 
 
 LEFT, RIGHT = Window(0, 0, 100, 80), Window(60, 0, 90, 80)

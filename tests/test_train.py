@@ -152,9 +152,7 @@ def coco(folder: Path, boxes, names=("car",)):
 def test_boxes_train_without_masks_and_map_classes(tmp_path):
     data = coco(tmp_path, [[10, 10, 30, 20], [60, 50, 40, 30], [100, 20, 30, 30]], ("car", "lorry", "dust"))
     data = {**data, "class_map": {"car": "vehicle", "lorry": "vehicle"}, "ignore": ["dust"]}
-    settings = config(
-        classes=["vehicle"], data=data, model={**TINY["model"], "masks": False}, run={"steps": 2}
-    )
+    settings = config(classes=["vehicle"], data=data, model={**TINY["model"], "masks": False}, run={"steps": 2})
     summary = train(settings, tmp_path / "out", device="cpu")
     assert load_model(summary.bundle).detect(torch.zeros(1, 3, 64, 64), [(64, 64)])[0].masks is None
 

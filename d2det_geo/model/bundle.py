@@ -124,8 +124,7 @@ def load_model(name_or_path: str | Path, device: str = "cpu") -> D2Det:
         UsageError: there is no such bundle.
         InputError: the file is not a d2det bundle, or its tensors do not fit its card.
     """
-    import torch  # noqa: PLC0415 - cards are read without torch
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415 - cards are read without torch
 
     path = find_bundle(name_or_path)
     card = read_card(path)
@@ -137,7 +136,7 @@ def load_model(name_or_path: str | Path, device: str = "cpu") -> D2Det:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: damaged bundle, its tensors do not fit its card ({reason})") from error
     network.card = card
-    return network.eval().to(device).to(memory_format=torch.channels_last)  # convolutions are a quarter faster
+    return network.eval().to(device)
 
 
 def build_from_card(card: Card, *, trainable_stages: int = 5) -> D2Det:

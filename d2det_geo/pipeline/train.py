@@ -118,7 +118,7 @@ class Run:
         network = build_from_card(card, trainable_stages=config.model.trainable_stages)
         if config.model.backbone_weights is not None:
             load_backbone(network.pyramid, config.model.backbone_weights)
-        network = network.to(device).to(memory_format=torch.channels_last).train()
+        network = network.to(device).train()
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         return cls(config, out, card, network, average, build_optimiser(network, config.optimiser), Progress(0, 0.0))
 
