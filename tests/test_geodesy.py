@@ -43,8 +43,8 @@ def test_utm_agrees_with_projs_own_scale_factor(easting: float, northing: float,
     factors = pyproj.Proj(crs)
     scale = factors.get_factors(*factors(easting, northing, inverse=True)).meridional_scale  # conformal: any direction
     rotated = Affine.translation(easting, northing) @ Affine.rotation(angle) @ Affine.scale(0.25, -0.25)
-    centred = rotated @ Affine.translation(-8, -6)
-    assert axis_gsd_m(CRS.from_epsg(32633), centred, 16, 12) == pytest.approx((0.25 / scale,) * 2, rel=1e-6)
+    centred = rotated @ Affine.translation(-80_000, -60_000)
+    assert axis_gsd_m(CRS.from_epsg(32633), centred, 160_000, 120_000) == pytest.approx((0.25 / scale,) * 2, rel=1e-6)
 
 
 def test_feet_are_metres_on_the_ground() -> None:

@@ -14,7 +14,7 @@ from rasterio.windows import Window
 
 from d2det_geo.errors import InputError
 from d2det_geo.raster.scene import open_scene
-from d2det_geo.raster.source import cache_bytes
+from d2det_geo.raster.source import cache_bytes, read_pixels
 
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 
@@ -131,21 +131,36 @@ def test_plain_pictures_are_scenes(write_raster: WriteRaster) -> None:
         assert scene.read(Window(3, 4, 10, 11))[0].shape == (3, 11, 10)
 
 
-def test_the_block_cache_is_bounded_and_given_back(write_raster: WriteRaster) -> None:
-    with rasterio.Env():
-        before = rasterio._env.get_gdal_config("GDAL_CACHEMAX")
-    path = write_raster(noise(256, 320))
-    with open_scene(path) as scene:
-        scene.read(Window(0, 0, 320, 256))
-    with rasterio.open(path) as small:
-        assert cache_bytes(small) == 16 * 2**20
-    vrt = path.with_suffix(".vrt")
+class WatchedDataset:
+    """A dataset that notes GDAL's cache limit while it is read."""
+
+    def __init__(self, dataset: rasterio.DatasetReader) -> None:
+        self.dataset = dataset
+        self.limits: list[int] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.dataset, name)
+
+    def read(self, *arguments: object, **options: object) -> NDArray[np.uint8]:
+        self.limits.append(rasterio._env.get_gdal_config("GDAL_CACHEMAX"))
+        return self.dataset.read(*arguments, **options)
+
+
+def test_the_block_cache_is_bounded_while_reading_and_given_back(write_raster: WriteRaster) -> None:
+    before = rasterio._env.get_gdal_config("GDAL_CACHEMAX")
+    with rasterio.open(write_raster(noise(256, 320))) as dataset:
+        watched = WatchedDataset(dataset)
+        read_pixels(watched, (1, 2, 3), Window(0, 0, 320, 256), (256, 320))
+    assert watched.limits == [16 * 2**20]
+    assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == before
+
+
+def test_the_block_cache_of_a_large_raster_is_256_mib(tmp_path: Path) -> None:
     band = "<VRTRasterBand dataType='UInt16' band='{}'/>"
-    vrt.write_text(
+    path = tmp_path / "large.vrt"
+    path.write_text(
         f"<VRTDataset rasterXSize='40000' rasterYSize='40000'>{''.join(map(band.format, (1, 2, 3)))}"
         "<GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform></VRTDataset>"
     )
-    with rasterio.open(vrt) as large:
-        assert cache_bytes(large) == 256 * 2**20
-    with rasterio.Env():
-        assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == before
+    with rasterio.open(path) as dataset:
+        assert cache_bytes(dataset) == 256 * 2**20
