@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -71,7 +74,7 @@ def read_pixels(
     """
     read = dataset.read_masks if masks else dataset.read
     try:
-        with rasterio.Env(GDAL_CACHEMAX=cache_bytes(dataset)):
+        with _bounded_cache(cache_bytes(dataset)):
             pixels: NDArray[np.generic] = read(
                 list(bands), window=window, out_shape=(len(bands), *shape), resampling=resampling
             )
@@ -88,6 +91,20 @@ def cache_bytes(dataset: rasterio.DatasetReader) -> int:
     """Size GDAL's block cache: all of a small raster, 256 MiB of a large one (a row of chips of most)."""
     values = dataset.width * dataset.height * dataset.count
     return int(np.clip(values * max(_bytes_per_value(name) for name in dataset.dtypes), 16 * _MIB, 256 * _MIB))
+
+
+@contextmanager
+def _bounded_cache(limit: int) -> Iterator[None]:
+    """Bound GDAL's block cache, which all of a process shares, for the time of a block.
+
+    An ``Env`` inside another one does not put the limit back when it ends.
+    """
+    before = get_gdal_config("GDAL_CACHEMAX")
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=limit):
+            yield
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)
 
 
 def _bytes_per_value(dtype: str) -> int:
