@@ -31,13 +31,14 @@ ROOT = Path(__file__).parents[1]
 CHECKOUT = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cuda_ops"))
 CRS = "EPSG:32645"
 GSD_M = 0.15
-WIDTH, HEIGHT = 320, 288  # px
+WIDTH, HEIGHT = 200, 150  # px
 CONFIG = """\
 classes: [building]
 bundle: {name: tiny}
 data: {chip_size: 128, overlap: 32, train: [{kind: town, towns: 1, size: 256}]}
 model: {backbone: mobilenet_v2, channels: 32, dlr_convs: 1, dlr_channels: 32, classifier_width: 32, offset_width: 32,
         mask_iou_width: 32}
+inference: {rpn_pre_nms: 100, rpn_post_nms: 20}
 run: {steps: 400, batch_size: 1}
 """
 
@@ -58,14 +59,15 @@ def write_polygons(path, polygons, **columns):
 def write_scenes(image):
     """Put every kind of raster a user may offer into the current folder."""
     write_raster("scene.tif", image)
-    write_raster("grey.tif", image[:1])
-    write_raster("two.tif", image[:2])
-    write_raster("four.tif", np.concatenate([image, image[:1]]), photometric="minisblack")
-    write_raster("sixteen.tif", image.astype(np.uint16) * 37)
-    write_raster("small.tif", image[:, :41, :53])
-    write_raster("blank.tif", np.zeros_like(image), nodata=0)
+    small = image[:, :41, :53]
+    write_raster("small.tif", small)
+    write_raster("grey.tif", small[:1])
+    write_raster("two.tif", small[:2])
+    write_raster("four.tif", np.concatenate([small, small[:1]]), photometric="minisblack")
+    write_raster("sixteen.tif", small.astype(np.uint16) * 37)
+    write_raster("blank.tif", np.zeros_like(small), nodata=0)
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-        write_raster("nowhere.tif", image, crs=None)
+        write_raster("nowhere.tif", small, crs=None)
     whole = Path("scene.tif").read_bytes()
     Path("truncated.tif").write_bytes(whole[: len(whole) // 2])
     Path("corrupt.tif").write_bytes(whole[:4] + b"\xff" * 400 + whole[404:])
@@ -90,13 +92,13 @@ def workplace(tmp_path_factory):
     before = Path.cwd()
     folder = tmp_path_factory.mktemp("workplace")
     os.chdir(folder)
-    write_scenes(make_town(seed=3, size=WIDTH, gsd_m=GSD_M).image[:, :HEIGHT])
+    write_scenes(make_town(seed=3, size=256, gsd_m=GSD_M).image[:, :HEIGHT, :WIDTH])
     write_models()
-    roofs = [box(334_005, 3_064_980, 334_017, 3_064_990), box(334_025, 3_064_970, 334_040, 3_064_981)]
+    roofs = [box(334_005, 3_064_980, 334_017, 3_064_990), box(334_019, 3_064_979, 334_028, 3_064_988)]
     write_polygons("roofs.gpkg", roofs, **{"class": ["building", "building"], "score": [0.9, 0.8]})
     write_polygons("elsewhere.gpkg", [box(500_000, 3_000_000, 500_010, 3_000_010)], **{"class": ["building"]})
-    bow = Polygon([(334_005, 3_064_980), (334_017, 3_064_990), (334_017, 3_064_980), (334_005, 3_064_990)])
-    write_polygons("bow.gpkg", [bow], **{"class": ["building"]})
+    bow = Polygon([(334_005, 3_064_980), (334_011, 3_064_985), (334_011, 3_064_980), (334_005, 3_064_985)])
+    write_polygons("bow.gpkg", [bow], **{"class": ["building"], "score": [0.5]})
     Path("none.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     Path("malformed.yaml").write_text("classes: [building\nbundle: {")
     Path("unknown.yaml").write_text(CONFIG.replace("batch_size", "batchsize"))
@@ -163,7 +165,7 @@ def test_a_damaged_scene(d2det, tmp_path, scene):
 NOTICES = {
     "scene.tif": None,
     "small.tif": None,
-    "blank.tif": None,
+    "blank.tif": "there is no image in the scene: the result is empty",
     "four.tif": "bands 1, 2, 3 of 4 are taken as red, green, blue; --bands chooses others",
     "nowhere.tif": "no georeference: coordinates are pixels",
 }
@@ -271,6 +273,7 @@ BAD_CONFIGS = {
     "malformed.yaml": (4, r"malformed\.yaml, line 2: not valid YAML .*"),
     "unknown.yaml": (2, r"unknown\.yaml: run\.batchsize: Extra inputs are not permitted, got 1"),
     "mistyped.yaml": (2, r"mistyped\.yaml: run\.steps: Input should be a valid integer.*, got 'many'"),
+    "none.yaml": (4, r"none\.geojson: holds no labels; give a file with at least one polygon"),
     "elsewhere.yaml": (4, r"elsewhere\.gpkg: no label lies inside scene\.tif; .*"),
 }
 
@@ -360,7 +363,7 @@ def test_evaluate_refuses(d2det, arguments, expected):
 
 def test_tile(d2det, tmp_path):
     out = tmp_path / "chips"
-    command = ("tile", "scene.tif", "-o", out, "--labels", "roofs.gpkg", "--chip-size", 160, "--overlap", 32)
+    command = ("tile", "scene.tif", "-o", out, "--labels", "roofs.gpkg", "--chip-size", 96, "--overlap", 32)
     result = d2det(*command, "--progress", "none", "--json")
     assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
@@ -392,7 +395,7 @@ def test_the_shipped_model_is_the_default(d2det, tmp_path):
 
 def test_demo(d2det, tmp_path):
     result = d2det(
-        "demo", "--out", tmp_path / "demo", "--size", 400, "--model", "tiny.safetensors", "--progress", "none"
+        "demo", "--out", tmp_path / "demo", "--size", 256, "--model", "tiny.safetensors", "--progress", "none"
     )
     assert result.exit_code == 0, result.stderr
     names = {"scene.tif", "truth.geojson", "buildings.geojson", "preview.png"}
@@ -507,6 +510,12 @@ def test_options_are_read():
     assert options.parse_names("a, b,") == ("a", "b")
     assert options.parse_bands("4,3,2") == (4, 3, 2)
     assert (options.parse_gsd("0.3"), options.parse_gsd("native")) == (0.3, "native")
+
+
+def test_an_undefined_number_is_null_in_json(capsys):
+    options.print_json({"metrics": {"f1": float("nan"), "ap": 0.5}, "notices": ("a",), "scores": [float("nan")]})
+    expected = {"metrics": {"f1": None, "ap": 0.5}, "notices": ["a"], "scores": [None]}
+    assert json.loads(capsys.readouterr().out) == expected
 
 
 def test_an_undefined_score_is_below_every_bar():

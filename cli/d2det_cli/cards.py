@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from d2det_cli.tables import table
@@ -11,12 +12,15 @@ if TYPE_CHECKING:
 
     from d2det_geo.model.bundle import Card
 
+HEADLINE = ("ap50", "ap75", "f1")
+"""The held-out scores a list of models shows; a card shows all."""
+
 
 def cards_table(cards: dict[Path, Card]) -> str:
     """Lay out one model a row."""
     header = ("NAME", "CLASSES", "GSD", "SIZE", "SCORES")
     rows = [
-        (card.name, ", ".join(card.classes), _gsd(card), f"{path.stat().st_size / 1e6:.1f} MB", _scores(card))
+        (card.name, ", ".join(card.classes), _gsd(card), f"{path.stat().st_size / 1e6:.1f} MB", _scores(card, HEADLINE))
         for path, card in cards.items()
     ]
     return table([header, *rows])
@@ -31,7 +35,7 @@ def card_text(card: Card) -> str:
         ("GSD", _gsd(card)),
         ("input", f"{', '.join(card.bands)}, {card.dtype}, chips of {card.chip_size} px sharing {card.overlap} px"),
         ("score", f"{card.score:g} unless --score says otherwise"),
-        ("held out", _scores(card)),
+        ("held out", _scores(card, card.scores)),
         *(("data", line) for line in card.data),
         *((f"training {key}", str(value)) for key, value in card.training.items()),
         ("revision", card.git_revision),
@@ -46,5 +50,5 @@ def _gsd(card: Card) -> str:
     return f"{card.gsd_m:g} m/px{span}"
 
 
-def _scores(card: Card) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in card.scores.items()) or "not measured"
+def _scores(card: Card, names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {card.scores[name]:.3f}" for name in names if name in card.scores) or "not measured"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,8 +57,19 @@ def say(text: str) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Print a report as one JSON document on standard output."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print a report as one JSON document on standard output; NaN, which JSON does not know, becomes null."""
+    typer.echo(json.dumps(_without_nan(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _without_nan(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _without_nan(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_without_nan(item) for item in value]
+        case float() if math.isnan(value):
+            return None
+    return value
 
 
 def parse_gsd(text: str) -> float | Literal["bundle", "native"]:
