@@ -135,7 +135,9 @@ class InferenceSettings(Section):
     detections: int = Field(300, gt=0, description="cap per chip")
     final_nms: Literal["soft", "hard", "none"] = "hard"
     final_iou: float = Field(0.5, gt=0, le=1, description="IoU of the NMS on refined boxes")
-    score: float = Field(0.5, ge=0, lt=1, description="default of predict --score")
+    score: float | None = Field(
+        None, ge=0, lt=1, description="default of predict --score; null is the score of the best F1 in validation"
+    )
 
 
 class OptimiserSettings(Section):

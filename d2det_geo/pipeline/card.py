@@ -12,6 +12,8 @@ from d2det_geo.config import Config
 from d2det_geo.model.backbones import normalisation
 from d2det_geo.model.bundle import Card
 
+UNMEASURED_SCORE = 0.5  # default of predict --score where neither the settings nor a validation gave one
+
 
 def describe(config: Config) -> Card:
     """Write the card of the network a configuration builds, before anything was measured."""
@@ -28,7 +30,7 @@ def describe(config: Config) -> Card:
         std=std,
         chip_size=config.data.chip_size,
         overlap=config.data.overlap,
-        score=inference.score,
+        score=UNMEASURED_SCORE if inference.score is None else inference.score,
         architecture={"classes": len(config.classes), **model.model_dump(mode="json", exclude=not_parts)},
         proposals={
             "train_pre_nms": sampling.rpn_pre_nms,
