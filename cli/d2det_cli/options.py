@@ -29,7 +29,7 @@ Overlap = Annotated[
 Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="A packaged model, or a bundle you trained.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]", help="auto takes a GPU if there is one.")]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Chips at once.  [default: 2 on a CPU, 8 on a GPU]")
+    int | None, typer.Option(min=1, metavar="N", help="Chips at once.  [default: 1 on a CPU, 8 on a GPU]")
 ]
 
 # Classes

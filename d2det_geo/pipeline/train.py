@@ -190,10 +190,16 @@ class Run:
         if images:
             measured = validate(load_model(path, str(next(network.parameters()).device)), card, images)
             scores = _rounded(measured.metrics())
-            card = card.model_copy(update={"scores": scores, "score": _threshold(measured, card.score)})
+            card = card.model_copy(update={"scores": scores, "score": self._threshold(measured)})
             _write(path, network, card, half=self.config.bundle.half)
             self._log({"bundle": scores})
         return TrainSummary(path, self.progress.step, self.progress.seconds, scores)
+
+    def _threshold(self, scores: Scores) -> float:
+        """Choose the bundle's threshold: as configured, else the score of the best F1, if there is one."""
+        if self.config.inference.score is not None or not np.isfinite(scores.score_threshold):
+            return self.card.score
+        return round(scores.score_threshold, 3)
 
     def _averaged(self) -> D2Det:
         network = copy.deepcopy(self.network)
@@ -251,8 +257,3 @@ def _write(path: Path, network: D2Det, card: Card, *, half: bool) -> None:
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items() if np.isfinite(value)}
-
-
-def _threshold(scores: Scores, default: float) -> float:
-    """Take the score of the best F1 as the bundle's threshold, if there is one."""
-    return round(scores.score_threshold, 3) if np.isfinite(scores.score_threshold) else default

@@ -108,7 +108,7 @@ def _options(driver: str, frame: gpd.GeoDataFrame) -> dict[str, Any]:
         return {"layer_options": {"RFC7946": rfc7946, "COORDINATE_PRECISION": "7", "WRITE_NAME": "NO"}}
     if driver == "GPKG":
         return {"geometry_type": "MultiPolygon", "promote_to_multi": True}
-    return {"geometry_type": "Polygon", "layer_options": {"ENCODING": "UTF-8", "DBF_DATE_LAST_UPDATE": _DATE}}
+    return {"geometry_type": "Polygon", "layer_options": {"DBF_DATE_LAST_UPDATE": _DATE}}
 
 
 @contextmanager
