@@ -193,11 +193,32 @@ def test_iou_decides_what_agrees():
 
 
 def test_edges_of_the_scene_do_not_cut():
-    """On the scene's right edge an object is whole, so that its own window's box is kept."""
-    found = merge_seams(
-        [(detections([[62, 0, 100, 30]], [0.9]), LEFT), (detections([[62, 0, 103, 30]], [0.5]), RIGHT)], 150, 80
-    )
-    assert found.boxes.tolist() == [[62, 0, 103, 30]]
+    """On the scene's upper edge an object is whole, so that its box is kept as it is, not joined to the fragment."""
+    found = merged(detections([[59.8, 0, 100, 30]], [0.9]), detections([[61.8, 0, 103, 30]], [0.5]))
+    assert found.boxes.tolist() == [[61.8, 0, 103, 30]]
+
+
+def test_what_both_windows_cut_alike_keeps_its_shape():
+    """The windows' lower edge cuts the object in both: the larger of two views, not the hull of their jitter."""
+    parts = [(detections([[64, 60, 90, 80]]), LEFT), (detections([[65, 59, 91, 80]]), RIGHT)]
+    assert merge_seams(parts, 150, 200).boxes.tolist() == [[65, 59, 91, 80]]
+
+
+def test_a_cut_object_on_a_larger_cut_one_survives():
+    left = detections([[10, 5, 100, 75], [45, 20, 100, 40]])
+    right = detections([[60, 5, 145, 75], [60, 20, 115, 40]])
+    assert sorted(merged(left, right).boxes.tolist()) == [[10, 5, 145, 75], [45, 20, 115, 40]]
+
+
+def test_a_fragment_that_was_dropped_explains_nothing():
+    """The whole object explains the second window's fragment, which reaches over the third's."""
+    parts = [
+        (detections([[20, 10, 90, 30]]), Window(0, 0, 100, 80)),
+        (detections([[60, 20, 70, 34]]), Window(60, 0, 100, 80)),
+        (detections([[62, 29, 69, 36]]), Window(62, 20, 100, 80)),
+    ]
+    assert sorted(merge_seams(parts, 200, 120).boxes.tolist()) == [[20, 10, 90, 30], [62, 29, 69, 36]]
+    assert len(merge_seams(parts[1:], 200, 120)) == 1
 
 
 def test_four_windows_meet_at_a_corner():

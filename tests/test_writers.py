@@ -50,7 +50,7 @@ def test_geojson_is_rfc_7946(tmp_path, suffix):
     write_objects(objects(), path, overwrite=False)
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["type"] == "FeatureCollection"
-    assert "crs" not in document
+    assert not {"crs", "name"} & set(document)  # neither RFC 7946 nor the objects know the name of the file
     ring, pair = (feature["geometry"] for feature in document["features"])
     assert [ring["type"], pair["type"]] == ["Polygon", "MultiPolygon"]
     assert document["features"][1]["properties"] == {"class": "dépôt", "score": 0.25, "area_m2": 100.25}
@@ -120,6 +120,13 @@ def test_no_objects_is_a_valid_file(tmp_path, suffix, crs):
     else:
         assert found.columns.tolist() == [*COLUMNS, "geometry"]
         assert found.crs == crs
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_geometry_type_does_not_depend_on_the_objects(tmp_path, rows):
+    for suffix, kind in [(".gpkg", "MultiPolygon"), (".shp", "Polygon")]:
+        write_objects(objects().iloc[:rows], tmp_path / f"out{suffix}", overwrite=True)
+        assert pyogrio.list_layers(tmp_path / f"out{suffix}").tolist() == [["out", kind]]
 
 
 def test_shapefile_has_its_parts_and_says_utf8(tmp_path):
