@@ -7,7 +7,6 @@ and keeps its own.
 from __future__ import annotations
 
 import errno
-import sys
 from typing import Any
 
 import typer
@@ -26,8 +25,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command; turn failures a user can act on into a line and an exit code."""
         try:
-            value = super().invoke(ctx)
-            sys.stdout.flush()  # a reader that went away shows here, not in the interpreter's last breath
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo(f"\nd2det: interrupted; {ctx.meta.get(GO_ON, 'the same command starts again')}", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -37,7 +35,6 @@ class Commands(TyperGroup):
                 raise
             typer.echo(f"d2det: error: {' '.join(str(known).splitlines())}", err=True)
             raise typer.Exit(known.exit_code) from None
-        return value
 
 
 def explained(error: Exception) -> D2DetError | None:
