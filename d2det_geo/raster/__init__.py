@@ -1,1 +1,1 @@
-"""See docs in the modules."""
+"""Scenes in: windows of any GDAL raster, read as RGB chips at the GSD a model wants."""

@@ -1,1 +1,1 @@
-"""See docs in the modules."""
+"""Objects that window edges cut in a scene become whole again, each once."""
