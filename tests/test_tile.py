@@ -384,3 +384,28 @@ def test_damaged_scene(tmp_path):
     with pytest.raises(InputError, match=r"scene\.tif"):
         tile_scene(scene, tmp_path / "chips")
     assert not (tmp_path / "chips").exists()
+
+
+@pytest.mark.parametrize("interrupted", [1, 2])
+def test_ctrl_c_while_a_folder_is_replaced_keeps_the_earlier_one(tmp_path, monkeypatch, interrupted):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.txt").write_text("old")
+    rename, calls = Path.rename, []
+
+    def interrupt(path: Path, target: Path) -> Path:
+        calls.append(path)
+        if len(calls) == interrupted:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+
+    def replace() -> None:
+        with atomic_folder(out, overwrite=True, own_files=lambda _: {"a.txt"}) as folder:
+            (folder / "a.txt").write_text("new")
+
+    with pytest.raises(KeyboardInterrupt):
+        replace()
+    assert (out / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [out]

@@ -40,9 +40,12 @@ def atomic_folder(out: Path, *, overwrite: bool, own_files: Callable[[Path], Col
             if out.exists():
                 out.rename(old)
             fresh.rename(out)
-        except OSError as error:
-            if old.exists():
+        except BaseException as error:
+            # Ctrl-C, too: between the two renames the earlier output would go with the holder.
+            if old.exists() and not out.exists():
                 old.rename(out)
+            if not isinstance(error, OSError):
+                raise
             raise D2DetError(f"{out}: cannot be replaced ({error.strerror}); close what uses it") from error
 
 
