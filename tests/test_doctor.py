@@ -95,6 +95,23 @@ def test_little_memory_is_a_warning(monkeypatch):
     assert doctor.check_memory("memory").status == "warning"
 
 
+@pytest.mark.parametrize("content", [None, "MemTotal: 7 kB\n"])
+def test_memory_nobody_tells_of_is_fine(monkeypatch, tmp_path, content):
+    if content is not None:
+        (tmp_path / "meminfo").write_text(content)
+    monkeypatch.setattr(doctor, "MEMORY", tmp_path / "meminfo")
+    check = doctor.check_memory("memory")
+    assert (check.status, check.detail) == ("ok", "unknown")
+
+
+@pytest.mark.parametrize("failure", ["ImportError('Numba needs NumPy 2.2 or less')", "SystemError('initialization')"])
+def test_numba_that_does_not_work_is_a_warning(tmp_path, failure):
+    code, checks, _ = run_with({"numba": f"raise {failure}"}, tmp_path)
+    assert code == 0
+    assert checks["numba"]["status"] == "warning"
+    assert checks["numba"]["detail"] == failure.replace("('", ": ").removesuffix("')")
+
+
 def test_a_temporary_folder_that_cannot_be_written(monkeypatch):
     def refuse():
         raise OSError("Read-only file system")
