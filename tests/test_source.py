@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import rasterio
 from numpy.typing import NDArray
+from rasterio.env import get_gdal_config
 from rasterio.windows import Window
 
 from d2det_geo.errors import InputError
 from d2det_geo.raster.scene import open_scene
-from d2det_geo.raster.source import cache_bytes, read_pixels
+from d2det_geo.raster.source import _BlockCache, cache_bytes, read_pixels
 
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 
@@ -164,3 +165,24 @@ def test_the_block_cache_of_a_large_raster_is_256_mib(tmp_path: Path) -> None:
     )
     with rasterio.open(path) as dataset:
         assert cache_bytes(dataset) == 256 * 2**20
+
+
+def test_a_short_name_is_not_looked_for_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t").write_bytes(b"a picture of a town\n")
+    with pytest.raises(InputError) as caught:
+        open_scene("t")
+    assert str(caught.value).startswith("t: not a raster GDAL can read (it not recognized as being in a supported")
+
+
+def test_readers_at_once_leave_the_cache_as_it_was() -> None:
+    before = get_gdal_config("GDAL_CACHEMAX")
+    cache = _BlockCache()
+    first, second = cache.bounded(3 * 2**24), cache.bounded(2**24)
+    first.__enter__()
+    second.__enter__()
+    assert get_gdal_config("GDAL_CACHEMAX") == 3 * 2**24
+    first.__exit__(None, None, None)
+    assert get_gdal_config("GDAL_CACHEMAX") == 2**24
+    second.__exit__(None, None, None)
+    assert get_gdal_config("GDAL_CACHEMAX") == before

@@ -7,6 +7,7 @@ on whichever thread reads, and bounds the block cache.
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ def read_pixels(
     """
     read = dataset.read_masks if masks else dataset.read
     try:
-        with _bounded_cache(cache_bytes(dataset)):
+        with _CACHE.bounded(cache_bytes(dataset)), rasterio.Env():
             pixels: NDArray[np.generic] = read(
                 list(bands), window=window, out_shape=(len(bands), *shape), resampling=resampling
             )
@@ -93,18 +94,37 @@ def cache_bytes(dataset: rasterio.DatasetReader) -> int:
     return int(np.clip(values * max(_bytes_per_value(name) for name in dataset.dtypes), 16 * _MIB, 256 * _MIB))
 
 
-@contextmanager
-def _bounded_cache(limit: int) -> Iterator[None]:
-    """Bound GDAL's block cache, which all of a process shares, for the time of a block.
+class _BlockCache:
+    """GDAL's block cache, which all threads of a process share.
 
-    An ``Env`` inside another one does not put the limit back when it ends.
+    An ``Env`` would bound it, but not put the limit back where it is inside another one.
     """
-    before = get_gdal_config("GDAL_CACHEMAX")
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=limit):
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: list[int] = []
+        self._before = 0
+
+    @contextmanager
+    def bounded(self, limit: int) -> Iterator[None]:
+        """Bound the cache for the time of a block; of blocks that run at once, the largest limit holds."""
+        with self._lock:
+            if not self._limits:
+                self._before = get_gdal_config("GDAL_CACHEMAX")
+            self._limits.append(limit)
+            self._apply()
+        try:
             yield
-    finally:
-        set_gdal_config("GDAL_CACHEMAX", before)
+        finally:
+            with self._lock:
+                self._limits.remove(limit)
+                self._apply()
+
+    def _apply(self) -> None:
+        set_gdal_config("GDAL_CACHEMAX", max(self._limits, default=self._before))
+
+
+_CACHE = _BlockCache()
 
 
 def _bytes_per_value(dtype: str) -> int:
@@ -122,5 +142,6 @@ def _check_file(path: Path) -> None:
 
 def _reason(error: Exception, name: str) -> str:
     """Take GDAL's own words, in one line, without the name the message starts with anyway."""
-    words = str(error.__cause__ or error)
-    return " ".join(words.replace(f"'{name}'", "it").replace(name, "it").split())
+    words = str(error.__cause__ or error).replace(f"'{name}'", "it")
+    # Only where the message names its file: a short name may be part of any word.
+    return " ".join(re.sub(rf"(?<!\S){re.escape(name)}(?=[:,]|$)", "it", words).split())
