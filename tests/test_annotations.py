@@ -7,7 +7,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped, polygonal
+from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped
 from d2det_geo.errors import InputError
 
 BOW_TIE = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])  # two triangles of area 4, touching at (2, 2)
@@ -60,17 +60,6 @@ def test_no_objects():
 def test_arrays_of_different_lengths(boxes, labels, polygons, message):
     with pytest.raises(ValueError, match=message):
         Annotations(boxes, labels, polygons)
-
-
-def test_polygonal_repairs_and_drops_lines():
-    line = shapely.LineString([(0, 0), (9, 9)])
-    mixed = shapely.GeometryCollection([line, shapely.box(0, 0, 3, 2)])
-    given_shapes = np.array([BOW_TIE, mixed, line, shapely.box(0, 0, 1, 1)], dtype=object)
-    result = polygonal(given_shapes)
-    assert shapely.area(result).tolist() == [8, 6, 0, 1]
-    assert shapely.is_valid(result).all()
-    assert result[1].bounds == (0, 0, 3, 2)  # the line reached to (9, 9)
-    assert given_shapes[0] is BOW_TIE  # the caller's array is left alone
 
 
 @settings(deadline=None)

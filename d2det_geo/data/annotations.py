@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from d2det_geo.errors import InputError
 
 IGNORE = -1  # label of a class that marks regions to ignore
-POLYGONAL_TYPES = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
 
 Shape = TypeVar("Shape", shapely.Geometry, NDArray[np.object_])
 
@@ -101,21 +100,3 @@ def mapped(geometry: Shape, transform: Affine) -> Shape:
     a, b, c, d, e, f = transform[:6]
     linear, offset = np.array([[a, d], [b, e]]), np.array([c, f])
     return shapely.transform(geometry, lambda points: points @ linear + offset)  # type: ignore[no-any-return]
-
-
-def polygonal(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Repair invalid geometries and keep their areas only: lines and points vanish.
-
-    Args:
-        geometries: ``[G]`` shapely geometries of any type.
-
-    Returns:
-        ``[G]`` valid geometries, each a (Multi)Polygon or empty.
-    """
-    result = np.array(geometries, dtype=object)
-    broken = ~shapely.is_valid(result)
-    result[broken] = shapely.make_valid(result[broken])
-    for index in np.flatnonzero(~np.isin(shapely.get_type_id(result), POLYGONAL_TYPES)):
-        parts = shapely.get_parts(result[index])
-        result[index] = shapely.union_all(parts[shapely.area(parts) > 0])
-    return result

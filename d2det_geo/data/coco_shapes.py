@@ -8,6 +8,7 @@ from rasterio.features import shapes
 
 from d2det_geo.data.coco_file import ImageRow, Outline, Runs
 from d2det_geo.errors import InputError
+from d2det_geo.vector.repair import polygonal
 
 
 def outline(segmentation: Outline, image: ImageRow, where: str) -> shapely.Geometry:
@@ -26,7 +27,7 @@ def outline(segmentation: Outline, image: ImageRow, where: str) -> shapely.Geome
     if isinstance(segmentation, Runs):
         return _of_runs(segmentation, image, where)
     rings = [shapely.Polygon(np.reshape(ring, (-1, 2))) for ring in segmentation]
-    return shapely.union_all(shapely.make_valid(rings))
+    return shapely.union_all(polygonal(np.array(rings, dtype=object)))
 
 
 def _of_runs(runs: Runs, image: ImageRow, where: str) -> shapely.Geometry:

@@ -12,13 +12,13 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped, polygonal
+from d2det_geo.aoi import LEAST_SHARE_INSIDE
+from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped
 from d2det_geo.data.images import LabelledImage
 from d2det_geo.errors import InputError
 from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.vector.readers import read_aoi, read_objects
-
-LEAST_INSIDE = 0.5  # the AOI rule: an object with less of its area inside is ignored
+from d2det_geo.vector.repair import polygonal
 
 
 def labelled_scene(
@@ -94,7 +94,7 @@ def judge_inside(polygons: NDArray[np.object_], labels: NDArray[np.object_], reg
     inside = polygonal(shapely.intersection(polygons, region))
     area = shapely.area(inside)
     wanted = np.array([label is not None for label in labels], np.bool_) & (area > 0)
-    counted = wanted & (area >= LEAST_INSIDE * shapely.area(polygons)) & (labels != IGNORE)
+    counted = wanted & (area >= LEAST_SHARE_INSIDE * shapely.area(polygons)) & (labels != IGNORE)
     return Annotations.of_polygons(polygons[counted], labels[counted].astype(np.int64), inside[wanted & ~counted])
 
 

@@ -17,8 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from d2det_geo.metrics.matching import candidate_pairs, match
 from d2det_geo.metrics.scores import Labels, Matches, Scores, summarise
-
-LEAST_SHARE_INSIDE = 0.5
+from d2det_geo.vector.repair import polygonal
 
 
 def score_objects(  # noqa: PLR0913  (two structures of arrays and two options)
@@ -73,7 +72,7 @@ def match_objects(
         predictions_ignored = np.zeros(len(predictions), bool)
     _same_length(truth, truth_labels=truth_labels, truth_ignored=truth_ignored)
     _same_length(predictions, labels=labels, scores=scores, predictions_ignored=predictions_ignored)
-    pairs = candidate_pairs(repaired(truth), truth_labels, repaired(predictions), labels, boxes=boxes)
+    pairs = candidate_pairs(polygonal(truth), truth_labels, polygonal(predictions), labels, boxes=boxes)
     values = scores.astype(np.float64)
     hits, ignored = match(pairs, truth_ignored, values, predictions_ignored)
     return Matches(truth_labels, truth_ignored, labels, values, hits, ignored)
@@ -86,7 +85,7 @@ def shares_inside(geometries: NDArray[np.object_], area: BaseGeometry) -> NDArra
         geometries: ``[N]`` polygons.
         area: (multi)polygon in the same planar frame.
     """
-    objects = repaired(geometries)
+    objects = polygonal(geometries)
     shapely.prepare(area)
     shares: NDArray[np.float64] = shapely.contains(area, objects).astype(np.float64)
     cut = (shares == 0) & shapely.intersects(area, objects) & (shapely.area(objects) > 0)
@@ -113,16 +112,6 @@ def frame_for(*frames: gpd.GeoDataFrame) -> CRS:
     lat_0 = np.degrees(np.arctan2(np.sin(latitude).sum(), np.hypot(x.sum(), y.sum())))
     place = {"lat_0": round(float(lat_0), 3), "lon_0": round(float(lon_0), 3)}
     return CRS.from_dict({"proj": "laea", "datum": "WGS84", "units": "m", **place})
-
-
-def repaired(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Return the geometries with the invalid ones made valid, keeping what has an area."""
-    wrong = ~shapely.is_valid(geometries)
-    if not wrong.any():
-        return geometries
-    result = geometries.copy()
-    result[wrong] = shapely.make_valid(geometries[wrong], method="structure", keep_collapsed=False)
-    return result
 
 
 def _centres(frame: gpd.GeoDataFrame) -> NDArray[np.float64]:

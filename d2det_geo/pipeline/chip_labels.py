@@ -16,12 +16,13 @@ from pycocotools import mask as coco_mask
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from d2det_geo.data.annotations import mapped, polygonal
+from d2det_geo.aoi import LEAST_SHARE_INSIDE
+from d2det_geo.data.annotations import mapped
 from d2det_geo.errors import InputError
 from d2det_geo.vector.readers import read_objects
+from d2det_geo.vector.repair import polygonal
 
 LEAST_VISIBLE = 0.1  # a smaller share of an object in a chip tells nobody what it is
-LEAST_INSIDE = 0.5  # the AOI rule: an object with less of its area inside is ignored
 ONLY_CLASS = "object"  # name of the class of labels that say none
 _DIGITS = 3  # of coordinates, px
 
@@ -98,7 +99,7 @@ def read_labels(
     if aoi is None:
         ignored = np.zeros(len(frame), np.bool_)
     else:
-        ignored = shapely.area(shapely.intersection(polygons, aoi)) < LEAST_INSIDE * shapely.area(polygons)
+        ignored = shapely.area(shapely.intersection(polygons, aoi)) < LEAST_SHARE_INSIDE * shapely.area(polygons)
     repaired = int(frame.attrs["repaired"])
     return Labels(polygons, categories, ignored, names, repaired, shapely.STRtree(polygons))
 

@@ -16,11 +16,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from d2det_geo.aoi import LEAST_SHARE_INSIDE
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.metrics.classes import ClassRules
 from d2det_geo.metrics.coco import score_coco
 from d2det_geo.metrics.coco_input import Iou, parse_results, parse_truth
-from d2det_geo.metrics.geo import LEAST_SHARE_INSIDE, score_objects, shares_inside
+from d2det_geo.metrics.geo import score_objects, shares_inside
 from d2det_geo.metrics.scores import Scores
 from d2det_geo.pipeline.layers import Layer, Layers, read_layers
 from d2det_geo.vector.readers import read_aoi

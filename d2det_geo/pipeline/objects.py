@@ -10,8 +10,9 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from d2det_geo.aoi import LEAST_SHARE_INSIDE
 from d2det_geo.detections import Detections
-from d2det_geo.metrics.geo import LEAST_SHARE_INSIDE, shares_inside
+from d2det_geo.metrics.geo import shares_inside
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.scene import Scene
 from d2det_geo.vector.polygons import box_polygons, geodesic_areas_m2, mask_polygons, to_world

@@ -6,6 +6,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+_POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 _POLYGON = shapely.GeometryType.POLYGON  # the geometry types above it are collections of parts
 
 
@@ -22,13 +23,26 @@ def polygon_parts(geometry: shapely.Geometry | None) -> shapely.Geometry:
     return polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
 
 
-def valid_polygons(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Repair (Multi)Polygons whose outlines cross themselves, keeping what is polygon of the result.
+def valid_polygons(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Reduce geometries to their polygons, and repair outlines that cross themselves.
+
+    What an outline goes around twice, or two parts both cover, is inside, not a hole.
+
+    Args:
+        geometries: ``[G]`` of any type; None is an empty one.
 
     Returns:
-        Valid geometries, an empty Polygon where no area was left; and which ones had to change.
+        ``[G]`` valid (Multi)Polygons, an empty Polygon where no area was left; and which ones had to change.
     """
-    invalid = ~shapely.is_valid(polygons)
-    valid = polygons.copy()
-    valid[invalid] = [polygon_parts(shapely.make_valid(polygon)) for polygon in polygons[invalid]]
+    valid = np.array(geometries, dtype=object)
+    for index in np.flatnonzero(~np.isin(shapely.get_type_id(valid), _POLYGONAL)):
+        valid[index] = polygon_parts(valid[index])
+    invalid = ~shapely.is_valid(valid)
+    fixed = shapely.make_valid(valid[invalid], method="structure", keep_collapsed=False)
+    valid[invalid] = [polygon_parts(geometry) for geometry in fixed]
     return valid, invalid
+
+
+def polygonal(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Give what ``valid_polygons`` makes of geometries, and not which ones had to change."""
+    return valid_polygons(geometries)[0]
