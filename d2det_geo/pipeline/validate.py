@@ -9,6 +9,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from d2det_geo.aoi import LEAST_SHARE_INSIDE
 from d2det_geo.data.images import LabelledImage
 from d2det_geo.metrics.geo import match_objects, shares_inside
 from d2det_geo.metrics.scores import Matches, Scores, summarise
@@ -16,8 +17,6 @@ from d2det_geo.model.bundle import Card
 from d2det_geo.model.d2det import D2Det
 from d2det_geo.pipeline.detect import detect_grid
 from d2det_geo.vector.polygons import box_polygons, mask_polygons
-
-LEAST_INSIDE = 0.5  # the AOI rule
 
 
 def validate(network: D2Det, card: Card, images: Sequence[LabelledImage], batch_size: int = 1) -> Scores:
@@ -54,9 +53,9 @@ def _match(network: D2Det, card: Card, image: LabelledImage, batch_size: int) ->
     # A mask that never reaches 0.5 has no outline, and predict would not write it.
     drawn = ~shapely.is_empty(shapes)
     found, shapes = found.select(drawn), shapes[drawn]
-    ignored = shares_inside(shapes, image.region) < LEAST_INSIDE
+    ignored = shares_inside(shapes, image.region) < LEAST_SHARE_INSIDE
     if len(truth.ignored):
-        ignored |= shares_inside(shapes, shapely.union_all(truth.ignored)) > LEAST_INSIDE
+        ignored |= shares_inside(shapes, shapely.union_all(truth.ignored)) > LEAST_SHARE_INSIDE
     return match_objects(
         truth.polygons if outlines and truth.polygons is not None else box_polygons(truth.boxes),
         truth.labels,
