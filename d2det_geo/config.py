@@ -135,6 +135,9 @@ class InferenceSettings(Section):
     detections: int = Field(300, gt=0, description="cap per chip")
     final_nms: Literal["soft", "hard", "none"] = "hard"
     final_iou: float = Field(0.5, gt=0, le=1, description="IoU of the NMS on refined boxes")
+    chip_size: int | None = Field(
+        None, ge=64, multiple_of=32, description="of validation and prediction, px; null is data.chip_size"
+    )
     score: float | None = Field(
         None, ge=0, lt=1, description="default of predict --score; null is the score of the best F1 in validation"
     )
@@ -188,6 +191,13 @@ class Config(Section):
     sampling: SamplingSettings = SamplingSettings()
     inference: InferenceSettings = InferenceSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
+
+    @model_validator(mode="after")
+    def _overlap_fits_prediction(self) -> Self:
+        size = self.inference.chip_size
+        if size is not None and self.data.overlap >= size:
+            raise ValueError(f"data.overlap {self.data.overlap} must be smaller than inference.chip_size {size}")
+        return self
 
     @model_validator(mode="after")
     def _classes_agree(self) -> Self:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MASK_SIDE = 28  # cells per side of a mask crop: four cells for each of the 7x7 votes
+MASK_IOU_SHARE = 0.3  # of the predicted mask IoU in a mask score (D2Det, section 10.4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class Detections:
     masks: NDArray[np.float32] | None = None
     """``[D, 28, 28]`` probabilities; the grid of cells spans the box from edge to edge."""
     mask_scores: NDArray[np.float32] | None = None
-    """``[D]`` classification score plus 0.3 times the predicted mask IoU (D2Det, section 10.4)."""
+    """``[D]`` classification score plus ``MASK_IOU_SHARE`` times the predicted mask IoU."""
 
     def __post_init__(self) -> None:
         """Refuse arrays of different lengths, naming the one that is off."""
@@ -52,6 +53,17 @@ class Detections:
             masks=None if self.masks is None else self.masks[index],
             mask_scores=None if self.mask_scores is None else self.mask_scores[index],
         )
+
+    def ranked(self) -> Detections:
+        """Score by what masks are ranked by, and sort by it; without mask scores, only sort.
+
+        The mask score over its greatest value, 1.3, is in ``[0, 1]`` like a classification score.
+        """
+        scores = self.scores
+        if self.mask_scores is not None:
+            scores = np.clip(self.mask_scores / np.float32(1 + MASK_IOU_SHARE), 0, 1)
+        order = np.argsort(-scores, kind="stable")
+        return Detections(self.boxes, scores, self.labels, self.masks, self.mask_scores).select(order)
 
     def moved(self, scale: tuple[float, float] = (1.0, 1.0), offset: tuple[float, float] = (0.0, 0.0)) -> Detections:
         """Map the boxes to another pixel frame: ``x * scale_x + offset_x``, y likewise."""

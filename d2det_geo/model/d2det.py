@@ -13,7 +13,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from d2det_geo.detections import Detections
+from d2det_geo.detections import MASK_IOU_SHARE, Detections
 from d2det_geo.model.backbones import freeze_statistics
 from d2det_geo.model.bundle import Card
 from d2det_geo.model.heads import ClassificationHead
@@ -22,8 +22,6 @@ from d2det_geo.model.losses import class_loss
 from d2det_geo.model.rpn import ProposalNetwork
 from d2det_geo.model.targets import Targets, gather_positives, sample_rois, stack_rois
 from d2det_ops import soft_nms
-
-MASK_IOU_SHARE = 0.3  # of the predicted mask IoU in the mask score (section 10.4)
 
 
 @dataclass(frozen=True, slots=True)

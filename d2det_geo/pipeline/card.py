@@ -28,7 +28,7 @@ def describe(config: Config) -> Card:
         gsd_range_m=config.bundle.gsd_range_m,
         mean=mean,
         std=std,
-        chip_size=config.data.chip_size,
+        chip_size=config.data.chip_size if inference.chip_size is None else inference.chip_size,
         overlap=config.data.overlap,
         score=UNMEASURED_SCORE if inference.score is None else inference.score,
         architecture={"classes": len(config.classes), **model.model_dump(mode="json", exclude=not_parts)},
@@ -39,7 +39,7 @@ def describe(config: Config) -> Card:
             "test_post_nms": inference.rpn_post_nms,
         },
         sampling=sampling.model_dump(include={"rois", "positive_fraction", "dense_rois", "jitter"}),
-        inference=inference.model_dump(exclude={"rpn_pre_nms", "rpn_post_nms", "score"}),
+        inference=inference.model_dump(exclude={"rpn_pre_nms", "rpn_post_nms", "score", "chip_size"}),
         data=config.bundle.data,
     )
 

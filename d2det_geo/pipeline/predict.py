@@ -121,7 +121,7 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
     Args:
         path: anything GDAL opens.
         model: name of a packaged model, path of a bundle, or a loaded network.
-        score: least classification score of an object.
+        score: least score of an object; with masks that is the mask score, on a scale of 0 to 1.
         aoi: vector file; only its area is looked at, objects with less than half their area inside are dropped.
         gsd: metres per pixel the network sees: the bundle's, the scene's own, or a number.
         chip_size: side of what the network sees at once, px at that GSD.
@@ -163,6 +163,7 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
             tally=tally,
         )
         with tally.timed("vector"):
+            found = found.ranked()
             found = found.select(found.scores >= (card.score if score is None else score)).moved(scene.scale)
             frame = object_frame(found, scene, region, card.classes, tally)
     summary = Summary(

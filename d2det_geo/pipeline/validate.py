@@ -46,7 +46,7 @@ def _match(network: D2Det, card: Card, image: LabelledImage, batch_size: int) ->
         overlap=card.overlap,
         batch_size=batch_size,
         wanted=wanted,
-    )
+    ).ranked()
     truth = image.annotations
     outlines = network.has_masks and truth.polygons is not None
     shapes = mask_polygons(found) if outlines else box_polygons(found.boxes)
