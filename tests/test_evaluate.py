@@ -10,6 +10,7 @@ from pyproj import Transformer
 
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.pipeline.evaluate import evaluate_files
+from d2det_geo.vector.writers import write_objects
 
 UTM = "EPSG:32635"
 ORIGIN = np.array([500_000.0, 6_651_000.0])  # on the central meridian (27 E), close to 60 N
@@ -230,8 +231,33 @@ def test_pixel_coordinates_are_compared_as_they_are(tmp_path):
     report = evaluate_files(tmp_path / "truth.gpkg", tmp_path / "found.gpkg")
     assert report.metrics["ap"] == 1.0
     assert report.notices == ("neither file has a CRS: compared in their own coordinates",)
-    with pytest.raises(InputError, match=r"truth.gpkg: has no CRS, unlike the file it is compared with"):
+    with pytest.raises(InputError, match=r"placed.gpkg: is in WGS 84 .*, and what it goes with has no georeference"):
         evaluate_files(tmp_path / "truth.gpkg", layer(tmp_path / "placed.gpkg", FOUND))
+
+
+def test_whether_geojson_is_in_pixels_shows_in_the_pair(tmp_path):
+    far, near = shapely.box(1000, 2000, 1020, 2030), shapely.box(10, 20, 30, 50)
+    for name, shapes in (("far", [near, far]), ("near", [near])):
+        frame = gpd.GeoDataFrame({"class": "roof", "score": 0.9}, geometry=shapes, index=range(len(shapes)))
+        write_objects(frame, tmp_path / f"{name}.geojson", overwrite=False)
+    (tmp_path / "aoi.geojson").write_text(json.dumps(shapely.geometry.mapping(shapely.box(0, 0, 80, 80))))
+    far, near = tmp_path / "far.geojson", tmp_path / "near.geojson"
+    for pair, recall, precision in (((far, near), 0.5, 1.0), ((near, far), 1.0, 0.5)):
+        report = evaluate_files(*pair)
+        assert (report.metrics["recall"], report.metrics["precision"]) == (recall, precision)
+        assert [notice for notice in report.notices if notice.startswith(f"{near}: may be longitude")]
+        limited = evaluate_files(*pair, aoi=tmp_path / "aoi.geojson")
+        assert limited.metrics["f1"] == 1.0
+        assert [notice for notice in limited.notices if notice.startswith(f"{tmp_path / 'aoi.geojson'}: may be")]
+    with pytest.raises(InputError, match=r"aoi.gpkg: is in WGS 84 .* has no georeference"):
+        evaluate_files(far, near, aoi=layer(tmp_path / "aoi.gpkg", TRUTH))
+
+
+def test_an_aoi_without_crs_has_no_place_among_files_with_one(files, tmp_path):
+    aoi = layer(tmp_path / "aoi.shp", TRUTH)
+    aoi.with_suffix(".prj").unlink()
+    with pytest.raises(InputError, match=r"aoi.shp: has no CRS, unlike the files compared"):
+        evaluate_files(*files, aoi=aoi)
 
 
 @pytest.mark.parametrize(

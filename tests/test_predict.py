@@ -243,14 +243,52 @@ def test_objects_at_least_half_inside_the_aoi_count_whole(
     assert narrow.attrs["dropped"]["outside"] >= 2
 
 
-def test_an_aoi_elsewhere_gives_nothing_and_says_so(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_an_aoi_elsewhere_is_refused(write_raster: WriteRaster, tmp_path: Path) -> None:
     crs, transform = PLACES["north-up"]
     path = write_raster(town(*SHEDS), crs=crs, transform=transform)
     aoi = write_aoi(tmp_path / "aoi.geojson", footprint((900, 900, 950, 950), transform), crs)
     network = RectangleDetector()
-    found = predict_scene(path, network, aoi=aoi)
-    assert len(found) == network.images == 0
+    with pytest.raises(InputError, match=r"aoi\.geojson: the AOI does not touch .*\.tif; check") as caught:
+        predict_scene(path, network, aoi=aoi)
+    assert "\n" not in str(caught.value)
+    assert network.images == 0
+
+
+def test_an_aoi_without_image_gives_nothing_and_says_so(write_raster: WriteRaster, tmp_path: Path) -> None:
+    crs, transform = PLACES["north-up"]
+    image = town(SHEDS[1])
+    image[:, :, 300:] = 0
+    path = write_raster(image, crs=crs, transform=transform, nodata=0)
+    aoi = write_aoi(tmp_path / "aoi.geojson", footprint((410, 10, 415, 20), transform), crs)
+    found = predict_scene(path, RectangleDetector(), aoi=aoi, chip_size=100)
+    assert len(found) == 0
     assert found.attrs["notices"] == ("there is no image in the area of interest: the result is empty",)
+
+
+def test_what_was_made_of_the_aoi_is_said(write_raster: WriteRaster, tmp_path: Path) -> None:
+    crs, transform = PLACES["north-up"]
+    path = write_raster(town(*SHEDS), crs=crs, transform=transform)
+    aoi = tmp_path / "aoi.shp"
+    gpd.GeoDataFrame(geometry=[footprint((0, 0, 150, HEIGHT), transform)], crs=crs).to_file(aoi)
+    aoi.with_suffix(".prj").unlink()
+    found = predict_scene(path, RectangleDetector(), aoi=aoi)
+    assert len(found) == 2
+    assert found.attrs["notices"] == (f"{aoi}: names no CRS; taken to be in the scene's",)
+
+
+def test_an_aoi_on_the_ground_of_a_scene_in_pixels_is_refused(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = write_raster(town(*SHEDS), transform=None, crs=None)
+    box = shapely.box(0, 0, 89, 80)
+    for name, crs in (("utm.gpkg", "EPSG:32633"), ("degrees.geojson", "EPSG:4326")):
+        gpd.GeoDataFrame(geometry=[box], crs=crs).to_file(tmp_path / name)
+        with pytest.raises(InputError, match=rf"{name}: is in WGS 84.*, and what it goes with has no georeference"):
+            predict_scene(path, RectangleDetector(), aoi=tmp_path / name)
+    aoi = tmp_path / "pixels.geojson"
+    aoi.write_text(json.dumps(shapely.geometry.mapping(box)))
+    found = predict_scene(path, RectangleDetector(), aoi=aoi)
+    assert_same_objects(found, [shapely.box(*SHEDS[0])])
+    notice = f"{aoi}: may be longitude and latitude, but taken to be in pixels like what it goes with"
+    assert found.attrs["notices"] == ("no georeference: coordinates are pixels", notice)
 
 
 # Files

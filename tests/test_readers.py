@@ -8,7 +8,7 @@ import shapely
 from shapely import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box
 
 from d2det_geo.errors import InputError
-from d2det_geo.vector.readers import read_aoi, read_objects
+from d2det_geo.vector.readers import read_aoi, read_objects, reading_notices
 from d2det_geo.vector.writers import write_objects
 
 UTM = rasterio.crs.CRS.from_epsg(32614)
@@ -42,7 +42,7 @@ def test_every_format_in_the_callers_crs(tmp_path, suffix):
     assert found[["class", "height"]].to_numpy().tolist() == [["b", 3], ["a", 5]]
     # GDAL writes 7 digits of GeoJSON, which is a centimetre.
     assert shapely.hausdorff_distance(found.geometry.to_numpy(), shapes).max() < 0.02
-    assert found.attrs == {"repaired": 0, "dropped": 0, "crs_assumed": False}
+    assert found.attrs == {"repaired": 0, "dropped": 0, "crs_assumed": False, "pixels_assumed": False}
 
 
 def test_without_crs_the_files_own_is_kept(tmp_path):
@@ -60,7 +60,7 @@ def test_invalid_outlines_are_repaired_and_rows_without_polygons_dropped(tmp_pat
     assert found.is_valid.all()
     assert found.area.tolist() == [8, 7, 2]
     assert set(found.geom_type) <= {"Polygon", "MultiPolygon"}
-    assert found.attrs == {"repaired": 1, "dropped": 3, "crs_assumed": False}
+    assert found.attrs == {"repaired": 1, "dropped": 3, "crs_assumed": False, "pixels_assumed": False}
 
 
 def test_z_is_dropped(tmp_path):
@@ -94,6 +94,38 @@ def test_geojson_in_pixels_has_no_crs(tmp_path):
     write_objects(frame, tmp_path / "in.geojson", overwrite=False)
     assert read_objects(tmp_path / "in.geojson").crs is None
     assert "not longitude and latitude" in message(tmp_path / "in.geojson", UTM)
+
+
+def test_pixels_are_taken_from_files_that_say_nothing_else(tmp_path):
+    for name, corner, assumed in (("large.geojson", (300, 200), False), ("small.geojson", (30, 20), True)):
+        write_objects(gpd.GeoDataFrame(geometry=[box(0, 0, *corner)]), tmp_path / name, overwrite=False)
+        found = read_objects(tmp_path / name, crs="pixels")
+        assert found.crs is None
+        assert found.total_bounds.tolist() == [0, 0, *corner]
+        assert found.attrs["pixels_assumed"] == assumed
+        assert len(reading_notices(found, name)) == assumed
+    path = save(tmp_path / "in.shp", [box(0, 0, 3, 2)])
+    path.with_suffix(".prj").unlink()
+    assert not read_objects(path, crs="pixels").attrs["pixels_assumed"]
+    assert read_objects(save(tmp_path / "none.gpkg", []), crs="pixels").crs is None
+
+
+@pytest.mark.parametrize("name", ["in.gpkg", "in.shp", "in.fgb"])
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32614"])
+def test_a_crs_does_not_lead_to_pixels(tmp_path, name, crs):
+    path = save(tmp_path / name, [box(0, 0, 3, 2)], crs=crs)
+    assert "has no georeference; give it in pixels" in message(path, "pixels")
+
+
+def test_geojson_is_on_the_ground_when_it_says_so(tmp_path):
+    path = save(tmp_path / "in.geojson", [box(0, 0, 3, 2)], crs="EPSG:4326")  # GDAL writes a crs member
+    assert "is in WGS 84, and what it goes with has no georeference" in message(path, "pixels")
+    feature = {"type": "Feature", "properties": {"crs": "local"}, "geometry": shapely.geometry.mapping(box(0, 0, 3, 2))}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert read_objects(path, crs="pixels").attrs["pixels_assumed"]
+    sequence = tmp_path / "in.geojsonl"
+    sequence.write_text(json.dumps(feature) + "\n" + json.dumps(feature) + "\n")
+    assert len(read_objects(sequence, crs="pixels")) == 2
 
 
 def test_layer_with_polygons_is_found(tmp_path):
@@ -140,7 +172,7 @@ def test_coordinates_the_target_crs_does_not_know(tmp_path):
 
 def test_aoi_is_the_union(tmp_path):
     path = save(tmp_path / "aoi.gpkg", [box(0, 0, 4, 3), box(2, 0, 6, 3), box(10, 0, 11, 5)])
-    aoi = read_aoi(path, UTM)
+    aoi = read_aoi(path, UTM).area
     assert aoi.area == 18 + 5
     assert aoi.geom_type == "MultiPolygon"
     assert aoi.is_valid

@@ -287,8 +287,24 @@ def test_invalid_labels_are_repaired_and_counted(tmp_path):
     labels = write_labels(tmp_path / "l.gpkg", [bow, shapely.box(40, 40, 50, 50)])
     summary = tile_scene(scene, tmp_path / "chips", labels=labels, chip_size=200, overlap=0)
     assert (summary.repaired, summary.annotations) == (1, 2)
+    assert summary.notices == (f"{labels}: 1 invalid polygons repaired",)
     assert read_book(summary.out)["annotations"][0]["area"] == pytest.approx(200, abs=0.01)
     assert read_book(summary.out)["categories"] == [{"id": 1, "name": "object"}]
+
+
+def test_what_was_made_of_labels_and_aoi_is_said(tmp_path):
+    labels = tmp_path / "l.geojson"
+    aoi = tmp_path / "a.geojson"
+    for path in (labels, aoi):
+        path.write_text(json.dumps(shapely.geometry.mapping(shapely.box(10, 10, 50, 40))))
+    scene = write_scene(tmp_path / "scene.tif", Affine.identity(), crs=None)
+    summary = tile_scene(scene, tmp_path / "chips", labels=labels, aoi=aoi, chip_size=200, overlap=0)
+    text = "may be longitude and latitude, but taken to be in pixels like what it goes with"
+    assert summary.notices == (f"{aoi}: {text}", f"{labels}: {text}")
+    assert read_book(summary.out)["annotations"][0]["bbox"] == [10, 10, 40, 30]
+    placed = write_labels(tmp_path / "l.gpkg", [shapely.box(10, 10, 50, 40)])
+    with pytest.raises(InputError, match=r"l\.gpkg: is in WGS 84 .* has no georeference"):
+        tile_scene(scene, tmp_path / "others", labels=placed)
 
 
 def test_object_without_class(tmp_path):

@@ -13,9 +13,11 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from d2det_geo.data import vector
 from d2det_geo.data.annotations import IGNORE, ClassMap
 from d2det_geo.data.vector import judge_inside, labelled_scene
 from d2det_geo.errors import InputError
+from d2det_geo.raster.scene import open_scene
 
 SHARED = Path(os.environ.get("D2DET_SHARED", Path(__file__).parents[2] / "shared"))
 BUILDINGS = SHARED / "data" / "buildings"
@@ -178,3 +180,16 @@ def test_ignored_class_is_not_an_object():
     truth = judge_inside(shapes, np.array([IGNORE, None], dtype=object), shapely.box(0, 0, 30, 20))
     assert len(truth) == 0
     assert shapely.area(truth.ignored).tolist() == [12]
+
+
+def test_a_scene_whose_labels_are_wrong_is_closed(scene, tmp_path, monkeypatch):
+    opened = []
+
+    def open_and_note(*arguments, **options):
+        opened.append(open_scene(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(vector, "open_scene", open_and_note)
+    with pytest.raises(InputError, match="no such file"):
+        labelled_scene(scene[0], tmp_path / "missing.gpkg", class_map=CLASSES)
+    assert opened[0]._dataset.closed

@@ -47,29 +47,39 @@ def labelled_scene(
         InputError: a file is unreadable, a class unknown, the labels or the AOI miss the scene.
     """
     opened = open_scene(scene, gsd_m=gsd_m)
-    to_grid = Affine.scale(1 / opened.scale[0], 1 / opened.scale[1]) @ ~opened.transform
-    extent = shapely.box(0, 0, opened.grid_width, opened.grid_height)
-    frame = read_objects(labels, crs=opened.crs)
+    try:
+        return _labelled(opened, labels, class_map, aoi, class_field)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _labelled(scene: Scene, labels: Path, class_map: ClassMap, aoi: Path | None, class_field: str) -> LabelledImage:
+    to_grid = Affine.scale(1 / scene.scale[0], 1 / scene.scale[1]) @ ~scene.transform
+    extent = shapely.box(0, 0, scene.grid_width, scene.grid_height)
+    frame = read_objects(labels, crs=scene.crs or "pixels")
     if frame.empty:
         raise InputError(f"{labels}: holds no labels; give a file with at least one polygon")
     polygons = polygonal(mapped(frame.geometry.to_numpy(), to_grid))
     if not shapely.intersects(polygons, extent).any():
-        raise InputError(f"{labels}: no label lies inside {scene}; check that the two belong together, and their CRS")
-    usable = None if aoi is None else _usable_area(aoi, opened, to_grid, extent)
+        raise InputError(
+            f"{labels}: no label lies inside {scene.path}; check that the two belong together, and their CRS"
+        )
+    usable = None if aoi is None else _usable_area(aoi, scene, to_grid, extent)
     names = _labels(frame, labels, class_field, class_map)
     return LabelledImage(
-        name=str(scene),
-        width=opened.grid_width,
-        height=opened.grid_height,
+        name=scene.path,
+        width=scene.grid_width,
+        height=scene.grid_height,
         annotations=judge_inside(polygons, names, extent if usable is None else usable),
-        read=_SceneReader(opened),
+        read=_SceneReader(scene),
         aoi=usable,
     )
 
 
 def _usable_area(aoi: Path, scene: Scene, to_grid: Affine, extent: shapely.Geometry) -> shapely.Geometry:
     """The part of an AOI that lies in the scene, grid px."""
-    area = mapped(read_aoi(aoi, scene.crs), to_grid)
+    area = mapped(read_aoi(aoi, scene.crs or "pixels").area, to_grid)
     if scene.scale != (1.0, 1.0):
         # A resampled pixel mixes in its neighbours' surroundings, which may lie beyond the AOI.
         area = shapely.buffer(area, -1.0, join_style="mitre")

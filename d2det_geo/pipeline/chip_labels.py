@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from d2det_geo.aoi import LEAST_SHARE_INSIDE
 from d2det_geo.data.annotations import mapped
 from d2det_geo.errors import InputError
-from d2det_geo.vector.readers import read_objects
+from d2det_geo.vector.readers import read_objects, reading_notices
 from d2det_geo.vector.repair import polygonal
 
 LEAST_VISIBLE = 0.1  # a smaller share of an object in a chip tells nobody what it is
@@ -41,6 +41,8 @@ class Labels:
     """Class names in alphabetical order."""
     repaired: int
     """Objects whose outline was invalid."""
+    notices: tuple[str, ...]
+    """What the user should know about how the file was understood."""
     _tree: shapely.STRtree
 
     def in_window(self, window: Window) -> tuple[list[dict[str, Any]], int]:
@@ -93,15 +95,15 @@ def read_labels(
     Raises:
         InputError: the file cannot be read, or an object has no class.
     """
-    frame = read_objects(path, crs=crs)
+    frame = read_objects(path, crs=crs or "pixels")
     polygons = polygonal(mapped(frame.geometry.to_numpy(), ~transform))
     names, categories = _classes(frame, class_field, path)
     if aoi is None:
         ignored = np.zeros(len(frame), np.bool_)
     else:
         ignored = shapely.area(shapely.intersection(polygons, aoi)) < LEAST_SHARE_INSIDE * shapely.area(polygons)
-    repaired = int(frame.attrs["repaired"])
-    return Labels(polygons, categories, ignored, names, repaired, shapely.STRtree(polygons))
+    repaired, notices = int(frame.attrs["repaired"]), reading_notices(frame, path)
+    return Labels(polygons, categories, ignored, names, repaired, notices, shapely.STRtree(polygons))
 
 
 def _classes(frame: gpd.GeoDataFrame, class_field: str, path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -24,7 +24,6 @@ from d2det_geo.metrics.coco_input import Iou, parse_results, parse_truth
 from d2det_geo.metrics.geo import score_objects, shares_inside
 from d2det_geo.metrics.scores import Scores
 from d2det_geo.pipeline.layers import Layer, Layers, read_layers
-from d2det_geo.vector.readers import read_aoi
 
 Protocol = Literal["geo", "coco"]
 SCHEMA_VERSION = 1
@@ -95,8 +94,9 @@ def evaluate_files(  # noqa: PLR0913  (one argument per option of the command)
         scores, regions, notices = _evaluate_coco(Path(truth), Path(pred), rules, iou, score)
     else:
         layers = read_layers(Path(truth), Path(pred), rules, class_field)
-        area = None if aoi is None else read_aoi(aoi, layers.crs)
-        scores, regions, notices = _evaluate_geo(layers, iou, area, score)
+        region = None if aoi is None else layers.area(aoi)
+        scores, regions, notices = _evaluate_geo(layers, iou, region and region.area, score)
+        notices += region.notices if region else ()
     return Report(
         protocol=protocol,
         iou=iou,

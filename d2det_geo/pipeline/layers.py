@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.classes import ClassRules
 from d2det_geo.metrics.geo import frame_for
-from d2det_geo.vector.readers import read_objects
+from d2det_geo.vector.readers import Aoi, read_aoi, read_objects, reading_notices
 
 _CLASS = "class"  # the attribute d2det writes
 _ONLY_CLASS = "object"
@@ -47,6 +47,18 @@ class Layers:
     """A local equal-area frame, m; None where neither file has a CRS."""
     notices: tuple[str, ...]
 
+    def area(self, path: Path) -> Aoi:
+        """Read an area of interest into the frame of the layers.
+
+        Raises:
+            InputError: it cannot be read, or only one of it and the layers has a CRS.
+        """
+        empty = len(self.truth.geometries) == len(self.predictions.geometries) == 0
+        aoi = read_aoi(path, self.crs or (None if empty else "pixels"))
+        if aoi.crs_assumed:
+            raise InputError(f"{path}: has no CRS, unlike the files compared; write it with its CRS")
+        return aoi
+
 
 def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_field: str) -> Layers:
     """Read both files, project them to one local frame, and settle classes and scores.
@@ -60,11 +72,16 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
         class_field: name of the attribute that holds the class.
 
     Raises:
-        InputError: a file is missing or unreadable, only one has a CRS, a class or a score is
+        InputError: a file is missing or unreadable, only one is in pixels, a class or a score is
             missing in a row, or a file without classes faces several.
     """
     truth, pred = read_objects(truth_path), read_objects(pred_path)
-    notices = [*_repairs(truth, truth_path), *_repairs(pred, pred_path)]
+    # Whether GeoJSON is in pixels shows in the pair: a few objects near the origin could be longitude and latitude.
+    if _in_pixels(pred) and not _in_pixels(truth):
+        truth = read_objects(truth_path, crs="pixels")
+    elif _in_pixels(truth) and not _in_pixels(pred):
+        pred = read_objects(pred_path, crs="pixels")
+    notices = [*reading_notices(truth, truth_path), *reading_notices(pred, pred_path)]
     crs = _common_crs(truth, truth_path, pred, pred_path)
     if crs is not None:
         truth, pred = _projected(truth, crs, truth_path), _projected(pred, crs, pred_path)
@@ -88,20 +105,16 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
     )
 
 
-def _repairs(frame: gpd.GeoDataFrame, path: Path) -> list[str]:
-    counts = (("repaired", "invalid polygons repaired"), ("dropped", "features without a polygon left out"))
-    return [f"{path}: {frame.attrs[key]} {text}" for key, text in counts if frame.attrs[key]]
+def _in_pixels(frame: gpd.GeoDataFrame) -> bool:
+    return len(frame) > 0 and frame.crs is None
 
 
 def _common_crs(
     truth: gpd.GeoDataFrame, truth_path: Path, pred: gpd.GeoDataFrame, pred_path: Path
 ) -> pyproj.CRS | None:
     layers = [(frame, path) for frame, path in ((truth, truth_path), (pred, pred_path)) if len(frame)]
-    without = [path for frame, path in layers if frame.crs is None]
-    if len(without) == len(layers):
+    if all(frame.crs is None for frame, _ in layers):
         return None
-    if without:
-        raise InputError(f"{without[0]}: has no CRS, unlike the file it is compared with; write it with its CRS")
     try:
         return frame_for(*(frame for frame, _ in layers))
     except pyproj.exceptions.ProjError as error:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import geopandas as gpd
+import shapely
 
 from d2det_geo.model.bundle import Card, load_model, read_card
+from d2det_geo.pipeline.aoi import scene_area
 from d2det_geo.pipeline.detect import Detector, Progress, detect_grid
 from d2det_geo.pipeline.device import choose_device
-from d2det_geo.pipeline.objects import object_frame, to_scene_px, touches
+from d2det_geo.pipeline.objects import object_frame, touches
 from d2det_geo.pipeline.tally import Tally
-from d2det_geo.raster.scene import open_scene
-from d2det_geo.vector.readers import read_aoi
+from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.vector.writers import check_output, write_objects
 
 __all__ = ["CardedDetector", "Summary", "detect_grid", "predict_scene", "predict_to_file"]
@@ -137,7 +138,7 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
         without georeference gives pixel coordinates and area_px. ``attrs`` holds the fields of ``Summary``.
 
     Raises:
-        InputError: the scene, the bundle or the AOI cannot be read.
+        InputError: the scene, the bundle or the AOI cannot be read, or the AOI misses the scene.
         UsageError: options that make no sense together, or no such model.
         DependencyError: a GPU was asked for and is not there.
     """
@@ -147,7 +148,7 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
             place = choose_device(device)
             card = read_card(model) if isinstance(model, str | Path) else model.card
             scene = stack.enter_context(open_scene(path, gsd_m=_gsd_m(gsd, card), bands=bands, nodata=nodata))
-            region = None if aoi is None else to_scene_px(read_aoi(aoi, scene.crs), scene)
+            region, notices = _region(aoi, scene)
             network = load_model(model, str(place)) if isinstance(model, str | Path) else model
         found = detect_grid(
             scene.read,
@@ -171,11 +172,17 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
         model=card.name,
         device=str(place),
         objects=len(frame),
-        notices=(*scene.notices, *_notices(tally, region is not None)),
+        notices=(*scene.notices, *notices, *_notices(tally, region is not None)),
         **asdict(tally),
     )
     frame.attrs.update(asdict(summary))
     return frame
+
+
+def _region(aoi: str | Path | None, scene: Scene) -> tuple[shapely.Geometry | None, tuple[str, ...]]:
+    if aoi is None:
+        return None, ()
+    return scene_area(aoi, scene.path, scene.crs, scene.transform, (scene.width, scene.height))
 
 
 def _notices(tally: Tally, limited: bool) -> tuple[str, ...]:

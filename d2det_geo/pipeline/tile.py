@@ -19,14 +19,13 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from d2det_geo.data.annotations import mapped
 from d2det_geo.errors import D2DetError, InputError, UsageError
+from d2det_geo.pipeline.aoi import scene_area
 from d2det_geo.pipeline.chip_labels import Labels, read_labels
 from d2det_geo.pipeline.folder import atomic_folder
 from d2det_geo.raster.geodesy import gsd_m
 from d2det_geo.raster.source import open_dataset, read_pixels
 from d2det_geo.raster.windows import scene_windows
-from d2det_geo.vector.readers import read_aoi
 
 ANNOTATIONS = "annotations.json"
 _BLOCK = 256  # px, side of the chips' own blocks
@@ -48,6 +47,8 @@ class TileSummary:
     """Parts of objects too small to tell what they are, left out."""
     repaired: int
     """Objects whose outline was invalid."""
+    notices: tuple[str, ...]
+    """What the user should know about how labels and AOI were understood."""
 
 
 def tile_scene(  # noqa: PLR0913 (the options of the command)
@@ -93,7 +94,11 @@ def tile_scene(  # noqa: PLR0913 (the options of the command)
         _writing(out),
     ):
         crs, transform = _georeference(dataset)
-        area = None if aoi is None else _area(aoi, dataset, crs, transform)
+        area: shapely.Geometry | None = None
+        notices: tuple[str, ...] = ()
+        if aoi is not None:
+            area, notices = scene_area(aoi, dataset.name, crs, transform, (dataset.width, dataset.height))
+            shapely.prepare(area)
         objects = None if labels is None else _labels(labels, dataset, class_field, area)
         windows = list(scene_windows(dataset.width, dataset.height, chip_size, overlap))
         chosen = [window for window in windows if area is None or area.intersects(_box(window))]
@@ -114,6 +119,7 @@ def tile_scene(  # noqa: PLR0913 (the options of the command)
         annotations=len(book.annotations),
         slivers=book.slivers,
         repaired=0 if objects is None else objects.repaired,
+        notices=notices if objects is None else (*notices, *objects.notices),
     )
 
 
@@ -169,15 +175,6 @@ def _labels(path: Path, dataset: rasterio.DatasetReader, class_field: str, area:
             f"{path}: no label lies inside {dataset.name}; check that the two belong together, and their CRS"
         )
     return objects
-
-
-def _area(path: Path, dataset: rasterio.DatasetReader, crs: CRS | None, transform: Affine) -> shapely.Geometry:
-    """The AOI in scene px."""
-    area = mapped(read_aoi(path, crs), ~transform)
-    if not area.intersects(shapely.box(0, 0, dataset.width, dataset.height)):
-        raise InputError(f"{path}: the AOI does not touch {dataset.name}; check that the two belong together")
-    shapely.prepare(area)
-    return area
 
 
 def _box(window: Window) -> shapely.Geometry:

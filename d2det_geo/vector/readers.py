@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import geopandas as gpd
 import numpy as np
@@ -21,7 +23,23 @@ if TYPE_CHECKING:
 _AREAL = ("Polygon", "Surface", "Collection", "Unknown")  # parts of the names of layer types that may hold polygons
 
 
-def read_objects(path: str | Path, *, crs: CRS | None = None) -> gpd.GeoDataFrame:
+Pixels = Literal["pixels"]
+"""The frame of a scene without georeference, to which no CRS leads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aoi:
+    """An area of interest."""
+
+    area: shapely.Geometry
+    """The union of a file's polygons."""
+    notices: tuple[str, ...]
+    """What the user should know about how the file was understood."""
+    crs_assumed: bool
+    """The file names no CRS."""
+
+
+def read_objects(path: str | Path, *, crs: CRS | Pixels | None = None) -> gpd.GeoDataFrame:
     """Read every polygon of a local vector file that GDAL knows, with its attributes.
 
     Geometry collections are reduced to their polygons, invalid outlines repaired, rows
@@ -31,11 +49,12 @@ def read_objects(path: str | Path, *, crs: CRS | None = None) -> gpd.GeoDataFram
 
     Args:
         path: file on this machine; of several layers, the one that holds polygons.
-        crs: what to reproject to; None keeps the file's own.
+        crs: what to reproject to, or ``pixels`` where the caller has no georeference; None keeps the file's own.
 
     Returns:
         Valid, non-empty (Multi)Polygons in column ``geometry``, rows numbered from 0. ``attrs`` counts
-        ``repaired`` and ``dropped`` rows, and ``crs_assumed`` tells whether ``crs`` was taken on trust.
+        ``repaired`` and ``dropped`` rows, and tells what was taken on trust: that the file is in ``crs``
+        (``crs_assumed``), or in pixels although it may be longitude and latitude (``pixels_assumed``).
 
     Raises:
         InputError: missing, unreadable, not a vector file, no polygons, or not in a CRS that leads to ``crs``.
@@ -44,23 +63,27 @@ def read_objects(path: str | Path, *, crs: CRS | None = None) -> gpd.GeoDataFram
     table, driver = _read(path)
     polygons = np.array([polygon_parts(geometry) for geometry in table.geometry], dtype=object)
     objects = table.set_geometry(gpd.GeoSeries(polygons, crs=table.crs))
-    if driver.startswith("GeoJSON") and _beyond_lon_lat(objects):
-        objects = _without_crs(objects, crs, path)
-    assumed = crs is not None and objects.crs is None
-    if crs is not None:
-        objects = _reproject(objects, crs, path)
+    crs_assumed = pixels_assumed = False
+    if isinstance(crs, str):
+        objects, pixels_assumed = _in_pixels(objects, driver, path)
+    else:
+        if driver.startswith("GeoJSON") and _beyond_lon_lat(objects):
+            objects = _without_crs(objects, crs, path)
+        crs_assumed = crs is not None and objects.crs is None
+        objects = objects if crs is None else _reproject(objects, crs, path)
     polygons, repaired = valid_polygons(objects.geometry.to_numpy())
     kept = ~shapely.is_empty(polygons)
     if len(table) and not kept.any():
         kinds = ", ".join(sorted({str(kind) for kind in table.geometry.geom_type.dropna()})) or "no geometry"
         raise InputError(f"{path}: holds no polygon with an area (found {kinds}); give a file of polygons")
     objects = objects.set_geometry(gpd.GeoSeries(polygons, crs=objects.crs))[kept].reset_index(drop=True)
-    objects.attrs.update(repaired=int((repaired & kept).sum()), dropped=int((~kept).sum()), crs_assumed=assumed)
+    objects.attrs.update(repaired=int((repaired & kept).sum()), dropped=int((~kept).sum()))
+    objects.attrs.update(crs_assumed=crs_assumed, pixels_assumed=pixels_assumed)
     return objects
 
 
-def read_aoi(path: str | Path, crs: CRS | None) -> shapely.Geometry:
-    """Read an area of interest: the union of a file's polygons, in ``crs`` (None: the file's own).
+def read_aoi(path: str | Path, crs: CRS | Pixels | None) -> Aoi:
+    """Read an area of interest; ``crs`` as in ``read_objects``.
 
     Raises:
         InputError: as ``read_objects``, and when the file holds no area.
@@ -68,7 +91,19 @@ def read_aoi(path: str | Path, crs: CRS | None) -> shapely.Geometry:
     objects = read_objects(path, crs=crs)
     if objects.empty:
         raise InputError(f"{path}: holds no polygons; an area of interest needs at least one")
-    return shapely.union_all(objects.geometry.to_numpy())
+    area = shapely.union_all(objects.geometry.to_numpy())
+    return Aoi(area, reading_notices(objects, path), bool(objects.attrs["crs_assumed"]))
+
+
+def reading_notices(objects: gpd.GeoDataFrame, path: str | Path) -> tuple[str, ...]:
+    """Say in words what ``attrs`` of ``read_objects`` hold that the user should know, one sentence each."""
+    texts = {
+        "repaired": f"{objects.attrs['repaired']} invalid polygons repaired",
+        "dropped": f"{objects.attrs['dropped']} features without a polygon left out",
+        "crs_assumed": "names no CRS; taken to be in the scene's",
+        "pixels_assumed": "may be longitude and latitude, but taken to be in pixels like what it goes with",
+    }
+    return tuple(f"{path}: {text}" for key, text in texts.items() if objects.attrs[key])
 
 
 def _read(path: Path) -> tuple[gpd.GeoDataFrame, str]:
@@ -107,6 +142,28 @@ def _beyond_lon_lat(objects: gpd.GeoDataFrame) -> bool:
         return False
     x_min, y_min, x_max, y_max = objects.total_bounds
     return bool(x_min < -360 or x_max > 360 or y_min < -90.000001 or y_max > 90.000001)
+
+
+def _in_pixels(objects: gpd.GeoDataFrame, driver: str, path: Path) -> tuple[gpd.GeoDataFrame, bool]:
+    """Take objects as pixels, unless their file says otherwise; tell whether they could be longitude and latitude."""
+    if objects.empty or objects.crs is None:
+        return objects.set_crs(None, allow_override=True), False
+    if not driver.startswith("GeoJSON") or _names_crs(path):
+        raise InputError(
+            f"{path}: is in {objects.crs.name}, and what it goes with has no georeference; "
+            "give it in pixels without a CRS, or georeference the scene"
+        )
+    return objects.set_crs(None, allow_override=True), not _beyond_lon_lat(objects)
+
+
+def _names_crs(path: Path) -> bool:
+    """Tell whether GeoJSON has a ``crs`` member of its own; GDAL gives WGS84 to all that have none."""
+    content = path.read_bytes()
+    try:
+        # Attributes may be called crs, too, so finding the word is not enough.
+        return b'"crs"' in content and json.loads(content).get("crs") is not None
+    except ValueError:  # a sequence of features, which cannot have one
+        return False
 
 
 def _without_crs(objects: gpd.GeoDataFrame, crs: CRS | None, path: Path) -> gpd.GeoDataFrame:
