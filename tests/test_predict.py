@@ -19,7 +19,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from d2det_geo.detections import MASK_SIDE, Detections
+from d2det_geo.detections import MASK_IOU_SHARE, MASK_SIDE, Detections
 from d2det_geo.errors import D2DetError, DependencyError, InputError, OutputExistsError, UsageError
 from d2det_geo.model.bundle import Card
 from d2det_geo.pipeline.device import choose_device
@@ -78,12 +78,13 @@ class RectangleDetector(nn.Module):
         sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         middle = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(int)
         order = np.argsort(-grey[middle[:, 1], middle[:, 0]], kind="stable")
+        scores = (grey[middle[:, 1], middle[:, 0]] / 255).astype(np.float32)[order]
         return Detections(
             boxes=boxes[order],
-            scores=(grey[middle[:, 1], middle[:, 0]] / 255).astype(np.float32)[order],
+            scores=scores,
             labels=np.zeros(len(boxes), np.int64),
             masks=np.ones((len(boxes), MASK_SIDE, MASK_SIDE), np.float32) if self.masks else None,
-            mask_scores=np.ones(len(boxes), np.float32) if self.masks else None,
+            mask_scores=scores * np.float32(1 + MASK_IOU_SHARE) if self.masks else None,  # masks as sure as classes
         ).select(sizes[order] > 4)
 
 
