@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from d2det_geo.config import Config, OptimiserSettings
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
 from d2det_geo.model.bundle import load_model, read_card
+from d2det_geo.pipeline import run
 from d2det_geo.pipeline.checkpoint import FILE
 from d2det_geo.pipeline.optimise import rate_share, update_average
 from d2det_geo.pipeline.sources import training_chips
@@ -98,6 +100,38 @@ def test_an_interrupted_run_keeps_its_steps(tmp_path):
         train(config(), tmp_path, device="cpu", progress=stop)
     assert torch.load(tmp_path / FILE, weights_only=True)["step"] == 2
     assert not (tmp_path / "tiny.safetensors").exists()
+
+
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(whole, tmp_path, monkeypatch):
+    average = run.update_average
+
+    def interrupt(weights, network, decay, step):
+        if step == 2:
+            signal.raise_signal(signal.SIGINT)  # the weights have changed, their average has not
+        average(weights, network, decay, step)
+
+    monkeypatch.setattr(run, "update_average", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), tmp_path, device="cpu")
+    monkeypatch.undo()
+    assert torch.load(tmp_path / FILE, weights_only=True)["step"] == 3
+    train(config(), tmp_path, resume=True, device="cpu")
+    first, second = tensors(whole[0]), tensors(tmp_path)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_overwriting_touches_only_the_run_and_only_when_the_new_one_can_start(tmp_path):
+    train(config(), tmp_path, max_steps=1, device="cpu")
+    other = tmp_path / "other.safetensors"
+    other.write_text("not ours")
+    before = (tmp_path / "tiny.safetensors").read_bytes()
+    broken = config(data={**TINY["data"], "train": [{"kind": "coco", "annotations": tmp_path / "none.json"}]})
+    with pytest.raises(InputError):
+        train(broken, tmp_path, overwrite=True, device="cpu")
+    assert (tmp_path / "tiny.safetensors").read_bytes() == before
+    train(config(), tmp_path, overwrite=True, max_steps=2, device="cpu", command="d2det train tiny.yaml")
+    assert read_card(tmp_path / "tiny.safetensors").training["command"] == "d2det train tiny.yaml"
+    assert other.read_text() == "not ours"
 
 
 def test_training_lowers_the_loss(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,11 +46,16 @@ def train(
         raise UsageError("--out DIR is missing: where checkpoint, log and bundle go")
     from d2det_geo.pipeline.train import train as run
 
-    context.meta[GO_ON] = "go on with: " + shlex.join(["d2det", "train", str(config), "--out", str(out), "--resume"])
+    limit = [] if max_steps is None else ["--max-steps", str(max_steps)]
+    command = shlex.join(["d2det", "train", str(config), "--out", str(out), *limit, "--device", device])
     with progress(show, "train", quiet=quiet) as report:
-        summary = run(
-            settings, out, resume=resume, overwrite=overwrite, max_steps=max_steps, device=device, progress=report
-        )
+
+        def stepped(done: int, total: int, note: str) -> None:
+            context.meta[GO_ON] = f"go on with: {command} --resume"  # from the first step on there is a checkpoint
+            report(done, total, note)
+
+        start: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "max_steps": max_steps, "device": device}
+        summary = run(settings, out, **start, progress=stepped, command=command)
     if not quiet:
         scores = "".join(f", {name} {value:.3f}" for name, value in summary.scores.items())
         say(f"{summary.bundle}: {summary.steps} steps in {summary.seconds / 60:.1f} min{scores}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from d2det_geo.model.d2det import D2Det
 
 SUFFIX = ".safetensors"
+COUNTER = "num_batches_tracked"  # of a batch norm; nothing reads it, so bundles leave it out
 FOLDER = Path(__file__).parent.parent / "bundles"
 
 
@@ -106,8 +107,11 @@ def read_card(name_or_path: str | Path) -> Card:
 
 
 def _not_a_bundle(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return "a PyTorch pickle, which could run code when loaded"
     return "not a model bundle, or a damaged one"
@@ -130,9 +134,10 @@ def load_model(name_or_path: str | Path, device: str = "cpu") -> D2Det:
     card = read_card(path)
     try:
         network = build_from_card(card)
-        state = load_file(path)
-        network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except (SafetensorError, OSError, TypeError, ValueError, RuntimeError) as error:
+        counters = {name: value for name, value in network.state_dict().items() if name.endswith(COUNTER)}
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+        network.load_state_dict(counters | tensors)
+    except (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: damaged bundle, its tensors do not fit its card ({reason})") from error
     network.card = card
@@ -163,6 +168,10 @@ def save_bundle(path: Path, network: D2Det, card: Card, *, half: bool) -> None:
     from safetensors.torch import save_file  # noqa: PLC0415
 
     kind = torch.float16 if half else torch.float32
-    tensors = {name: value.detach().cpu().to(kind).contiguous() for name, value in network.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().to(kind).contiguous()
+        for name, value in network.state_dict().items()
+        if not name.endswith(COUNTER)
+    }
     save_file(tensors, path, metadata={"d2det": json.dumps(card.model_dump(mode="json"), sort_keys=True)})
     path.chmod(0o644)  # safetensors writes for the owner only, and a bundle is there to be shared

@@ -52,16 +52,13 @@ def machine(device: torch.device) -> str:
 
 
 def git_revision() -> str:
-    """Return the revision of the checkout this code runs from; empty where it is installed or git is missing."""
-    folder = Path(__file__).parent
+    """Return the revision of the checkout this code runs from, ``-dirty`` if changed; empty where it is installed."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():  # an installed package may lie in somebody else's checkout
+        return ""
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
     except OSError:
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -15,10 +15,11 @@ from d2det_geo.errors import InputError, UsageError
 from d2det_geo.vector.writers import atomic_path
 
 FILE = "checkpoint.pt"
+_DAMAGE = (OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainedSoFar:
     """How far a run has come."""
 
     step: int
@@ -33,19 +34,19 @@ def save_checkpoint(
     network: nn.Module,
     average: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
-    progress: Progress,
+    state: TrainedSoFar,
 ) -> None:
     """Write everything a run needs to go on as if it had not stopped."""
-    state = {
+    content = {
         "config": config.model_dump(mode="json"),
         "network": network.state_dict(),
         "average": average,
         "optimiser": optimiser.state_dict(),
-        "step": progress.step,
-        "seconds": progress.seconds,
+        "step": state.step,
+        "seconds": state.seconds,
     }
     with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+        torch.save(content, temporary)
 
 
 def load_checkpoint(
@@ -54,7 +55,7 @@ def load_checkpoint(
     network: nn.Module,
     average: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
-) -> Progress:
+) -> TrainedSoFar:
     """Put a run back where it stopped, in place.
 
     Raises:
@@ -72,8 +73,8 @@ def load_checkpoint(
         for name, value in state["average"].items():
             average[name].copy_(value)
         optimiser.load_state_dict(state["optimiser"])
-        return Progress(state["step"], state["seconds"])
-    except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        return TrainedSoFar(state["step"], state["seconds"])
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: damaged checkpoint ({reason:.120}); start again without --resume") from error
 
@@ -85,4 +86,4 @@ def _first_difference(old: Any, new: Any, key: str = "") -> str:
             if difference:
                 return difference
         return ""
-    return "" if old == new else f"{key} was {old} and is now {new}"
+    return "" if old == new else f"{key} was {old!s:.60} and is now {new!s:.60}"

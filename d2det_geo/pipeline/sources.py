@@ -21,14 +21,17 @@ def training_chips(config: Config) -> ChipSampler:
         InputError: a source is unreadable, holds no object, or lacks the outlines that masks need.
     """
     sources = [(source.weight, open_source(source, config)) for source in config.data.train]
-    for source, (_, images) in zip(config.data.train, sources, strict=True):
-        _check(source, images, config)
+    for index, (_, images) in enumerate(sources):
+        _check(f"data.train.{index}", images, config)
     return ChipSampler(sources, config.data.chip_size, Augment(**config.augment.model_dump()))
 
 
 def validation_images(config: Config) -> list[LabelledImage]:
     """Open the validation sources. Raises ``InputError`` as ``training_chips`` does."""
-    return [image for source in config.data.val for image in open_source(source, config)]
+    sources = [open_source(source, config) for source in config.data.val]
+    for index, images in enumerate(sources):
+        _check(f"data.val.{index}", images, config)
+    return [image for images in sources for image in images]
 
 
 def open_source(source: Source, config: Config) -> Sequence[LabelledImage]:
@@ -61,8 +64,7 @@ def open_source(source: Source, config: Config) -> Sequence[LabelledImage]:
             return town_images(source.first_seed, source.towns, source.size, source.gsd_m, data.gsd_m, label=label)
 
 
-def _check(source: Source, images: Sequence[LabelledImage], config: Config) -> None:
-    name = f"data.train ({source.kind})"
+def _check(name: str, images: Sequence[LabelledImage], config: Config) -> None:
     if not any(len(image.annotations.boxes) for image in images):
         raise InputError(f"{name}: no object of the classes {', '.join(config.classes)} in it; check class_map and aoi")
     if config.model.masks and any(image.annotations.polygons is None for image in images):
