@@ -133,6 +133,7 @@ class InferenceSettings(Section):
     class_score: float = Field(0.05, ge=0, lt=1, description="least classification score that is refined")
     class_nms: float = Field(0.5, gt=0, le=1, description="IoU of the NMS on proposals")
     detections: int = Field(300, gt=0, description="cap per chip")
+    candidates: int | None = Field(None, gt=0, description="cap of boxes that are refined; null is 'detections'")
     final_nms: Literal["soft", "hard", "none"] = "hard"
     final_iou: float = Field(0.5, gt=0, le=1, description="IoU of the NMS on refined boxes")
     score: float = Field(0.5, ge=0, lt=1, description="default of predict --score")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ class Detections:
     """``[D, 28, 28]`` probabilities; the grid of cells spans the box from edge to edge."""
     mask_scores: NDArray[np.float32] | None = None
     """``[D]`` classification score plus 0.3 times the predicted mask IoU (D2Det, section 10.4)."""
+    capped: bool = False
+    """Whether the network reached its cap on the way here: objects may be missing."""
 
     def __post_init__(self) -> None:
         """Refuse arrays of different lengths, naming the one that is off."""
@@ -51,12 +53,13 @@ class Detections:
             labels=self.labels[index],
             masks=None if self.masks is None else self.masks[index],
             mask_scores=None if self.mask_scores is None else self.mask_scores[index],
+            capped=self.capped,
         )
 
     def moved(self, scale: tuple[float, float] = (1.0, 1.0), offset: tuple[float, float] = (0.0, 0.0)) -> Detections:
         """Map the boxes to another pixel frame: ``x * scale_x + offset_x``, y likewise."""
         boxes = self.boxes * np.array([*scale, *scale]) + np.array([*offset, *offset])
-        return Detections(boxes, self.scores, self.labels, self.masks, self.mask_scores)
+        return replace(self, boxes=boxes)
 
     @staticmethod
     def empty(*, masks: bool) -> Detections:
@@ -82,4 +85,5 @@ class Detections:
             labels=np.concatenate([part.labels for part in parts]),
             masks=np.concatenate(masks) if masks else None,
             mask_scores=np.concatenate(mask_scores) if mask_scores else None,
+            capped=any(part.capped for part in parts),
         )

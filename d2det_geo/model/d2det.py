@@ -54,6 +54,8 @@ class Inference:
     """class-wise suppression of refined boxes"""
     final_iou: float
     """its IoU"""
+    candidates: int | None = None
+    """cap of boxes that are refined, per chip; None is ``detections``"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,10 +68,17 @@ class Candidates:
     """``[D]``"""
     labels: Tensor
     """``[D]`` from 0"""
+    capped: bool = False
+    """whether a cap was reached on the way here"""
 
     def select(self, index: Tensor) -> Candidates:
         """Keep the rows of ``index``."""
-        return Candidates(self.boxes[index], self.scores[index], self.labels[index])
+        return Candidates(self.boxes[index], self.scores[index], self.labels[index], self.capped)
+
+    def best(self, cap: int) -> Candidates:
+        """Keep the first ``cap`` rows, and remember if there were as many."""
+        reached = self.capped or len(self.boxes) >= cap
+        return Candidates(self.boxes[:cap], self.scores[:cap], self.labels[:cap], reached)
 
 
 class D2Det(nn.Module):
@@ -169,7 +178,7 @@ class D2Det(nn.Module):
         rows, labels = (scores > self.inference.class_score).nonzero().unbind(1)
         found = Candidates(boxes[rows], scores[rows, labels], labels)
         kept = batched_nms(found.boxes, found.scores, found.labels, self.inference.class_nms)
-        return found.select(kept[: self.inference.detections])
+        return found.select(kept).best(self.inference.candidates or self.inference.detections)
 
     def _localise(
         self, levels: Sequence[Tensor], candidates: Sequence[Candidates], image_sizes: Sequence[tuple[int, int]]
@@ -177,7 +186,7 @@ class D2Det(nn.Module):
         refined = self.localiser.refine(levels, stack_rois([part.boxes for part in candidates]))
         boxes = torch.split(refined, [len(part.boxes) for part in candidates])
         return [
-            Candidates(clip_boxes_to_image(box, size), part.scores, part.labels)
+            Candidates(clip_boxes_to_image(box, size), part.scores, part.labels, part.capped)
             for box, part, size in zip(boxes, candidates, image_sizes, strict=True)
         ]
 
@@ -187,13 +196,14 @@ class D2Det(nn.Module):
         match self.inference.final_nms:
             case "soft":
                 kept, scores = soft_nms(found.boxes, found.scores, found.labels, iou=self.inference.final_iou)
-                found = Candidates(found.boxes[kept], scores, found.labels[kept])
+                found = Candidates(found.boxes[kept], scores, found.labels[kept], found.capped)
             case "hard":
                 found = found.select(batched_nms(found.boxes, found.scores, found.labels, self.inference.final_iou))
             case "none":
                 pass
         by_label = found.labels.argsort(stable=True)
-        return found.select(by_label[found.scores[by_label].argsort(descending=True, stable=True)])
+        by_score = by_label[found.scores[by_label].argsort(descending=True, stable=True)]
+        return found.select(by_score).best(self.inference.detections)
 
     def _with_masks(self, levels: Sequence[Tensor], found: Sequence[Candidates]) -> list[Detections]:
         counts = [len(part.boxes) for part in found]
@@ -214,4 +224,5 @@ def _detections(found: Candidates, masks: Tensor | None, mask_ious: Tensor | Non
         labels=found.labels.cpu().numpy(),
         masks=None if masks is None else masks.float().cpu().numpy(),
         mask_scores=None if mask_ious is None else (scores + MASK_IOU_SHARE * mask_ious.float()).cpu().numpy(),
+        capped=found.capped,
     )

@@ -175,7 +175,7 @@ def _detect_batch(
         with tally.timed("network"):
             found = network.detect(images, [chip.shape[1:] for chip in chips])
     tally.chips += len(batch)
-    tally.capped_chips += sum(len(detections) >= card.inference["detections"] for detections in found)
+    tally.capped_chips += sum(part.capped or len(part) >= card.inference["detections"] for part in found)
     parts = []
     for detections, (window, (_, valid)) in zip(found, batch, strict=True):
         kept = detections.select(_on_image(detections.boxes, valid))

@@ -49,7 +49,7 @@ class Summary:
     chips: int
     """of them, that went through the network"""
     capped_chips: int
-    """chips with as many detections as the network gives at most: some objects may be missing"""
+    """chips where the network reached its cap of detections: some objects may be missing"""
     dropped: dict[str, int]
     """objects left out, by reason: ``invalid`` (centre without image), ``outside`` (the AOI), ``empty`` (outline)"""
     notices: tuple[str, ...]
@@ -184,7 +184,7 @@ def _notices(tally: Tally, limited: bool) -> tuple[str, ...]:
         notices.append(f"there is no image in {where}: the result is empty")
     if tally.capped_chips:
         notices.append(
-            f"{tally.capped_chips} of {tally.chips} chips have as many detections as the model gives at most,"
+            f"{tally.capped_chips} of {tally.chips} chips reached the number of detections the model gives at most,"
             " objects may be missing; use a smaller --chip-size"
         )
     return tuple(notices)
