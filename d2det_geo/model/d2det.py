@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms
 
 from d2det_geo.detections import Detections
 from d2det_geo.model.backbones import freeze_statistics
 from d2det_geo.model.bundle import Card
+from d2det_geo.model.convention import Convention, clip_refined
 from d2det_geo.model.heads import ClassificationHead
 from d2det_geo.model.localiser import Localiser
-from d2det_geo.model.losses import class_loss
+from d2det_geo.model.losses import Reading, class_loss
 from d2det_geo.model.rpn import ProposalNetwork
 from d2det_geo.model.targets import Targets, gather_positives, sample_rois, stack_rois
 from d2det_ops import soft_nms
@@ -38,6 +39,8 @@ class Sampling:
     """positives that are localised, per batch"""
     jitter: float
     """largest shift and stretch of a localised positive, share of its size"""
+    regression_loss: Reading = "masked"
+    """which cells the votes are trained on"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +98,12 @@ class D2Det(nn.Module):
         localiser: Localiser,
         sampling: Sampling,
         inference: Inference,
+        convention: Convention,
     ) -> None:
         super().__init__()
         self.pyramid, self.rpn = pyramid, rpn
         self.classifier, self.localiser = classifier, localiser
-        self.sampling, self.inference = sampling, inference
+        self.sampling, self.inference, self.convention = sampling, inference, convention
 
     @property
     def has_masks(self) -> bool:
@@ -127,21 +131,24 @@ class D2Det(nn.Module):
             mask and mask_iou.
         """
         features = self.pyramid(images)
-        truth = [{"boxes": target.boxes, "ignored": target.ignored} for target in targets]
+        truth = [
+            {"boxes": target.boxes, "ignored": target.ignored, "size": torch.tensor(size)}
+            for target, size in zip(targets, image_sizes, strict=True)
+        ]
         proposals, rpn_losses = self.rpn(ImageList(images, list(image_sizes)), features, truth)
         levels = list(features.values())
         limits = self.sampling
         sampled = [
-            sample_rois(boxes, target, limits.rois, limits.positive_fraction)
+            sample_rois(boxes, target, limits.rois, limits.positive_fraction, self.convention)
             for boxes, target in zip(proposals, targets, strict=True)
         ]
         logits = self.classifier(levels, stack_rois([part.boxes for part in sampled]))
-        positives = gather_positives(sampled, targets, image_sizes, limits.jitter, limits.dense_rois)
+        positives = gather_positives(sampled, targets, image_sizes, limits.jitter, limits.dense_rois, self.convention)
         return {
             "rpn_objectness": rpn_losses["loss_objectness"],
             "rpn_box": rpn_losses["loss_rpn_box_reg"],
             "class": class_loss(logits, torch.cat([part.classes for part in sampled])),
-            **self.localiser.losses(levels, positives),
+            **self.localiser.losses(levels, positives, limits.regression_loss),
         }
 
     @torch.no_grad()
@@ -186,7 +193,7 @@ class D2Det(nn.Module):
         refined = self.localiser.refine(levels, stack_rois([part.boxes for part in candidates]))
         boxes = torch.split(refined, [len(part.boxes) for part in candidates])
         return [
-            Candidates(clip_boxes_to_image(box, size), part.scores, part.labels, part.capped)
+            Candidates(clip_refined(box, size, self.convention), part.scores, part.labels, part.capped)
             for box, part, size in zip(boxes, candidates, image_sizes, strict=True)
         ]
 
