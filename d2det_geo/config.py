@@ -111,6 +111,8 @@ class ModelSettings(Section):
     offset_width: int = Field(1024, gt=0)
     mask_iou_width: int = Field(1024, gt=0)
     pool_samples: int = Field(1, gt=0, description="sampling points per side of a pooling bin (S)")
+    deformable: bool = Field(False, description="modulated deformable 3x3 convolutions in stages 2 to 4 of a ResNet")
+    convention: Literal["aligned", "legacy"] = Field("aligned", description="'legacy': as the authors count pixels")
 
 
 class SamplingSettings(Section):
@@ -122,7 +124,7 @@ class SamplingSettings(Section):
     positive_fraction: float = Field(0.25, gt=0, le=1)
     dense_rois: int = Field(192, gt=0)
     jitter: float = Field(0.15, ge=0, lt=0.5)
-    regression_loss: Literal["masked"] = "masked"
+    regression_loss: Literal["masked", "official"] = Field("masked", description="the paper's, or the authors' code's")
 
 
 class InferenceSettings(Section):
@@ -189,12 +191,14 @@ class Config(Section):
     optimiser: OptimiserSettings = OptimiserSettings()
 
     @model_validator(mode="after")
-    def _classes_agree(self) -> Self:
+    def _parts_agree(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes repeats a name: {', '.join(self.classes)}")
         unknown = sorted({name for name in self.data.class_map.values() if name} - set(self.classes))
         if unknown:
             raise ValueError(f"data.class_map maps to {', '.join(unknown)}, which classes does not list")
+        if self.model.deformable and self.model.backbone not in {"resnet50", "resnet101"}:
+            raise ValueError(f"model.deformable needs resnet50 or resnet101, not {self.model.backbone}")
         return self
 
 
@@ -237,12 +241,10 @@ def describe(error: ValidationError) -> str:
 
 def _anchored(config: Config, folder: Path) -> Config:
     def source(item: Source) -> Source:
-        paths = {key: folder / value for key, value in item if isinstance(value, Path)}
-        return item.model_copy(update=paths)
+        return item.model_copy(update={key: folder / value for key, value in item if isinstance(value, Path)})
 
-    data = config.data.model_copy(
-        update={"train": tuple(map(source, config.data.train)), "val": tuple(map(source, config.data.val))}
-    )
+    sources = {"train": tuple(map(source, config.data.train)), "val": tuple(map(source, config.data.val))}
+    data = config.data.model_copy(update=sources)
     weights = config.model.backbone_weights
     model = config.model.model_copy(update={"backbone_weights": weights and folder / weights})
     return config.model_copy(update={"data": data, "model": model})

@@ -41,6 +41,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
         (("  train:", "  class_map: {lorry: truck}\n  train:"), "class_map maps to truck"),
         (("[car]", "[car, car]"), "repeats a name"),
         (("bundle:", "augment: {scale: [2, 1]}\nbundle:"), "scale must be"),
+        (("bundle:", "model: {backbone: resnet18, deformable: true}\nbundle:"), "deformable needs resnet50"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path, change, message):

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import geopandas as gpd
 
 from d2det_geo.model.bundle import Card, load_model, read_card
+from d2det_geo.model.tta import AugmentedDetector
 from d2det_geo.pipeline.detect import Detector, Progress, detect_grid
 from d2det_geo.pipeline.device import choose_device
 from d2det_geo.pipeline.objects import object_frame, to_scene_px, touches
@@ -73,6 +74,8 @@ def predict_to_file(  # noqa: PLR0913 (the options of the command)
     device: str = "auto",
     bands: Sequence[int] | None = None,
     nodata: float | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
     """Predict a scene into a vector file, complete or not at all. Options are those of ``predict_scene``.
@@ -93,6 +96,8 @@ def predict_to_file(  # noqa: PLR0913 (the options of the command)
         device=device,
         bands=bands,
         nodata=nodata,
+        scales=scales,
+        flip=flip,
         progress=progress,
     )
     started = time.perf_counter()
@@ -114,6 +119,8 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
     device: str = "auto",
     bands: Sequence[int] | None = None,
     nodata: float | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     progress: Progress | None = None,
 ) -> gpd.GeoDataFrame:
     """Find the objects of a scene. An option that is None is what the model's bundle says.
@@ -130,6 +137,8 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a loaded network stays where it is.
         bands: which bands are red, green and blue, from 1; None lets the raster say.
         nodata: value of pixels without image, in addition to the raster's own.
+        scales: test-time augmentation: the network sees each chip enlarged by each of these, and merges.
+        flip: it sees each of them mirrored too.
         progress: called with the windows done and the windows in all.
 
     Returns:
@@ -149,6 +158,8 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
             scene = stack.enter_context(open_scene(path, gsd_m=_gsd_m(gsd, card), bands=bands, nodata=nodata))
             region = None if aoi is None else to_scene_px(read_aoi(aoi, scene.crs), scene)
             network = load_model(model, str(place)) if isinstance(model, str | Path) else model
+            if flip or tuple(scales) != (1.0,):
+                network = AugmentedDetector(network, card, scales, flip=flip)
         found = detect_grid(
             scene.read,
             scene.grid_width,
