@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from d2det_geo.model.convention import Convention
 from d2det_geo.model.heads import combine_votes, decode_votes
 from d2det_geo.model.losses import (
@@ -24,8 +27,6 @@ from d2det_geo.model.targets import (
     overlap_labels,
     sample_rois,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 BOX = torch.tensor([[0.0, 0.0, 140.0, 140.0]])
 

@@ -33,7 +33,7 @@ class Anchors(AnchorGenerator):  # type: ignore[misc] # torchvision is untyped
 
 def _legacy_cell(size: int, stride: int) -> Tensor:
     """Anchors ``[3, 4]`` of the first cell: on its centre, corners rounded."""
-    ratios = torch.tensor(RATIOS)
+    ratios = torch.tensor(RATIOS, device="cpu")
     half = torch.stack([size / ratios.sqrt(), size * ratios.sqrt()], 1) / 2
     first, last = stride / 2 - half, stride / 2 + half - 1
     return torch.cat([first.round(), last.round() + 1], 1)

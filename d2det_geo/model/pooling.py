@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,13 +56,12 @@ class PlainPooling(nn.Module):
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Pool ``[K, 5]`` RoIs to ``[K, C, bins, bins]``."""
+        return pool_by_level(features, rois, [partial(self.pool, level) for level in range(LEVELS)], self.bins)
 
-        def pool_at(stride: int) -> LevelPool:
-            return lambda level, part: roi_pool(
-                level, _placed(part, stride, self.convention), bins=self.bins, samples=2, stride=stride
-            )
-
-        return pool_by_level(features, rois, [pool_at(stride) for stride in STRIDES[:LEVELS]], self.bins)
+    def pool(self, level: int, features: Tensor, rois: Tensor) -> Tensor:
+        """Pool ``[k, 5]`` RoIs of ``level``, whose map is ``features``, to ``[k, C, bins, bins]``."""
+        stride = STRIDES[level]
+        return roi_pool(features, _placed(rois, stride, self.convention), bins=self.bins, samples=2, stride=stride)
 
 
 def _placed(rois: Tensor, stride: int, convention: Convention) -> Tensor:
