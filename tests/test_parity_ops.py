@@ -10,14 +10,10 @@ from d2det_geo.model.convention import Convention, from_corners, to_corners
 from d2det_geo.model.pooling import PlainPooling
 from d2det_ops import roi_pool, soft_nms
 from tests.golden.goldens import golden
+from tests.golden.network import our_boxes
 
 LEGACY = Convention.LEGACY
 DEFORMABLE = json.loads(str(golden("deform_pool_golden").arrays["spec_json"]))
-
-
-def boxes_of(rois):
-    """Put boxes that end at their last pixel, ``[..., 4 or 5]`` with the image first, into our frame."""
-    return torch.cat([rois[..., :-4], from_corners(rois[..., -4:], LEGACY)], -1)
 
 
 @pytest.mark.parametrize("case", range(len(DEFORMABLE)))
@@ -31,7 +27,7 @@ def test_deformable_pooling_and_its_gradients(case):
         spread = (offsets * spec["trans_std"]).repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
     pooled = roi_pool(
         features,
-        boxes_of(numbers[f"c{case}_rois"]),
+        our_boxes(numbers[f"c{case}_rois"]),
         bins=spec["out_size"],
         samples=spec["sample_per_part"],
         stride=round(1 / spec["spatial_scale"]),
@@ -49,7 +45,7 @@ def test_the_legacy_sampler_counts_only_what_it_keeps():
     numbers, spec = golden("deform_pool_golden"), DEFORMABLE[0]
     pooled = roi_pool(
         torch.ones(2, 4, 18, 23),
-        boxes_of(numbers["c0_rois"]),
+        our_boxes(numbers["c0_rois"]),
         bins=spec["out_size"],
         samples=spec["sample_per_part"],
         stride=4,
@@ -64,7 +60,7 @@ def test_roi_align_and_its_gradient(case):
     level = (4, 8, 16, 32).index(round(1 / numbers[f"c{case}_scale"].item()))
     features = numbers[f"c{case}_feat"].clone().requires_grad_()
     pooling = PlainPooling(14, LEGACY)
-    pooled = pooling.pool(level, features, boxes_of(numbers[f"c{case}_rois"]))
+    pooled = pooling.pool(level, features, our_boxes(numbers[f"c{case}_rois"]))
     numbers.close(f"c{case}_out", pooled, 1e-5)
     pooled.backward(numbers[f"c{case}_grad_out"])
     numbers.close(f"c{case}_grad_feat", features.grad, 5e-5)
@@ -76,7 +72,7 @@ def test_soft_nms(name):
     entries = numbers[f"{name}_in"]
     least = numbers["soft_nms_min_score"].item()
     kept, scores = soft_nms(
-        boxes_of(entries[:, :4]),
+        our_boxes(entries[:, :4]),
         entries[:, 4],
         torch.zeros(len(entries)),
         iou=numbers[f"{name}_iou_thr"].item(),
@@ -89,7 +85,7 @@ def test_soft_nms(name):
 def test_soft_nms_of_many_classes():
     numbers = golden("boxes_nms_decode_golden")
     boxes, labels = numbers["mcsoft_boxes"], numbers["mcsoft_labels_1based"] - 1
-    kept, scores = soft_nms(boxes_of(boxes), numbers["mcsoft_scores"], labels, iou=0.5)
+    kept, scores = soft_nms(our_boxes(boxes), numbers["mcsoft_scores"], labels, iou=0.5)
     found = torch.cat([boxes[kept], scores[:, None]], 1)[:100]
     theirs = numbers["mcsoft_dets"]
     order = theirs[:, 4].argsort(descending=True, stable=True)  # they list class by class
@@ -100,7 +96,7 @@ def test_soft_nms_of_many_classes():
 def test_nms_keeps_the_same_boxes():
     numbers = golden("boxes_nms_decode_golden")
     entries = numbers["nms_in"]
-    kept = batched_nms(boxes_of(entries[:, :4]), entries[:, 4], torch.zeros(len(entries)), numbers["nms_thr"].item())
+    kept = batched_nms(our_boxes(entries[:, :4]), entries[:, 4], torch.zeros(len(entries)), numbers["nms_thr"].item())
     assert sorted(kept.tolist()) == numbers["nms_keep"].tolist()
 
 

@@ -49,7 +49,7 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc] # torchvisio
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Match anchors to objects: 1 is an object, 0 background, -1 left out of the loss."""
         if self.convention is Convention.LEGACY:
-            labels, matched = _assign_legacy(anchors, targets)
+            labels, matched = assign_legacy(anchors, targets)
         else:
             labels, matched = super().assign_targets_to_anchors(anchors, targets)
         for label, anchor, target in zip(labels, anchors, targets, strict=True):
@@ -66,7 +66,7 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc] # torchvisio
         return objectness_loss, box_loss
 
 
-def _assign_legacy(anchors: list[Tensor], targets: list[dict[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+def assign_legacy(anchors: list[Tensor], targets: list[dict[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
     """Match anchors that lie inside their image, an object's best ones only from the background's limit on."""
     labels, matched = [], []
     for boxes, target in zip(anchors, targets, strict=True):
