@@ -184,8 +184,7 @@ class D2Det(nn.Module):
     def _best(self, boxes: Tensor, scores: Tensor) -> Candidates:
         rows, labels = (scores > self.inference.class_score).nonzero().unbind(1)
         found = Candidates(boxes[rows], scores[rows, labels], labels)
-        kept = batched_nms(found.boxes, found.scores, found.labels, self.inference.class_nms)
-        return found.select(kept).best(self.inference.candidates or self.inference.detections)
+        return _class_nms(found, self.inference.class_nms).best(self.inference.candidates or self.inference.detections)
 
     def _localise(
         self, levels: Sequence[Tensor], candidates: Sequence[Candidates], image_sizes: Sequence[tuple[int, int]]
@@ -205,7 +204,7 @@ class D2Det(nn.Module):
                 kept, scores = soft_nms(found.boxes, found.scores, found.labels, iou=self.inference.final_iou)
                 found = Candidates(found.boxes[kept], scores, found.labels[kept], found.capped)
             case "hard":
-                found = found.select(batched_nms(found.boxes, found.scores, found.labels, self.inference.final_iou))
+                found = _class_nms(found, self.inference.final_iou)
             case "none":
                 pass
         by_label = found.labels.argsort(stable=True)
@@ -221,6 +220,12 @@ class D2Det(nn.Module):
             all_masks, all_ious = self.localiser.masks(levels, rois, torch.cat([part.labels for part in found]))
             masks, ious = torch.split(all_masks, counts), torch.split(all_ious, counts)
         return [_detections(*parts) for parts in zip(found, masks, ious, strict=True)]
+
+
+def _class_nms(found: Candidates, iou: float) -> Candidates:
+    """Suppress class by class; classes are kept apart by a shift, which costs float32 the last digits of a box."""
+    kept = batched_nms(found.boxes.double(), found.scores.double(), found.labels, iou)
+    return found.select(kept)
 
 
 def _detections(found: Candidates, masks: Tensor | None, mask_ious: Tensor | None) -> Detections:
