@@ -1,6 +1,5 @@
 """The authors' checkpoints: every name has its place, every file format is read, nothing in a file is run."""
 
-import importlib.util
 import json
 import os
 import pickle
@@ -8,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,26 +17,20 @@ from d2det_geo.errors import InputError, OutputExistsError, UsageError
 from d2det_geo.model.bundle import load_model, read_card
 from d2det_geo.model.official import official_name, read_official, translate
 from d2det_geo.pipeline.import_weights import import_weights, official_card, skeleton
+from tests.golden import weights_rule
+from tests.golden.goldens import HERE, golden
+from tests.golden.network import IMAGE_SIZE, KEYS, SEED, images
 
 ROOT = Path(__file__).parents[1]
-GOLDEN = ROOT / "tests" / "golden"
-KEYS = {"r50": "r50_det", "r101": "r101_det", "r101-dcn": "r101_dcn_det", "r101-inst": "r101_inst"}
 
 
 def keys(arch):
-    return json.loads((GOLDEN / f"state_dict_keys_{KEYS[arch]}.json").read_text())
+    return json.loads((HERE / f"state_dict_keys_{KEYS[arch]}.json").read_text())
 
 
 def hollow(arch):
     """Make a state of the right names and shapes that takes no room: every tensor repeats one number."""
     return {name: torch.zeros((), dtype=getattr(torch, kind)).expand(shape) for name, shape, kind in keys(arch)}
-
-
-def made(arch, seed):
-    spec = importlib.util.spec_from_file_location("weights_rule", GOLDEN / "weights_rule.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    return rule.make_state_dict(keys(arch), seed)
 
 
 def d2det(*arguments):
@@ -50,8 +44,8 @@ def d2det(*arguments):
     )
 
 
-def test_a_checkpoint_becomes_a_bundle_of_the_same_numbers(tmp_path):
-    state = made("r50", seed=11)
+def test_a_checkpoint_becomes_a_bundle_that_finds_what_the_authors_find(tmp_path):
+    state = weights_rule.make_state_dict(keys("r50"), SEED)
     path, out = tmp_path / "D2Det_r50.pth", tmp_path / "coco.safetensors"
     wrapped = {
         "meta": {"epoch": 24, "CLASSES": COCO_CLASSES, "config": "model = dict()"},
@@ -71,8 +65,13 @@ def test_a_checkpoint_becomes_a_bundle_of_the_same_numbers(tmp_path):
     assert (card.classes, card.gsd_m, card.chip_size) == (COCO_CLASSES, None, 800)
     assert card.mean == (123.675, 116.28, 103.53)
     assert card.training["imported from"] == "D2Det_r50.pth"
-    found = network.detect(torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)), [(64, 96)])
-    assert len(found[0]) <= 100
+    (found,) = network.detect(images()[:1], [IMAGE_SIZE])
+    theirs, labels = golden("r50_detect")["rpn_softnms_dets"].numpy(), golden("r50_detect")["rpn_softnms_labels"]
+    order = np.lexsort([theirs[:, 4], labels])
+    ours = np.lexsort([found.scores, found.labels])
+    assert found.labels[ours].tolist() == labels[order].tolist()
+    np.testing.assert_allclose(found.scores[ours], theirs[order, 4], atol=1e-4)
+    np.testing.assert_allclose(found.boxes[ours] - [0, 0, 1, 1], theirs[order, :4], atol=0.01)
 
 
 def test_the_mask_heads_lose_their_background_and_nothing_else(tmp_path):
