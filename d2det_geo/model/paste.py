@@ -32,6 +32,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], conve
     x = (torch.arange(width, device=frame.device) + 0.5 - frame[:, :1]) / size[:, :1]
     y = (torch.arange(height, device=frame.device) + 0.5 - frame[:, 1:2]) / size[:, 1:]
     inside = ((y > 0) & (y < 1))[:, :, None] & ((x > 0) & (x < 1))[:, None, :]
-    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), -1) * 2 - 1
+    shape = (len(boxes), height, width)
+    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], -1) * 2 - 1
     drawn = F.grid_sample(masks[:, None], grid.to(masks.dtype), padding_mode="border", align_corners=False)[:, 0]
     return inside & ((drawn > 0.5) if convention is Convention.LEGACY else (drawn >= 0.5))
