@@ -105,3 +105,13 @@ def test_corners_are_the_authors_boxes():
     assert to_corners(boxes, LEGACY).tolist() == [[1.0, 2.0, 10.0, 21.0]]
     assert torch.equal(to_corners(boxes, Convention.ALIGNED), boxes)
     torch.testing.assert_close(from_corners(to_corners(boxes, LEGACY), LEGACY), boxes)
+
+
+def test_on_the_centre_of_a_cell_an_offset_has_no_gradient():
+    features = torch.randn(1, 3, 6, 7)
+    roi = torch.tensor([[0, 6.0, 10.0, 15.0, 19.0]])  # at stride 4 the first sample lies on cell (row 2, column 1)
+    offsets = torch.zeros(1, 2, 1, 1, requires_grad=True)
+    pooled = roi_pool(features, roi, bins=1, samples=1, stride=4, offsets=offsets, legacy=True)
+    assert torch.equal(pooled[0, :, 0, 0], features[0, :, 2, 1])
+    pooled.sum().backward()
+    assert offsets.grad.abs().sum() == 0
