@@ -7,12 +7,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from d2det_geo.config import Config
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.model.bundle import build_from_card, find_bundle, load_model, packaged_bundles, read_card, save_bundle
 from d2det_geo.model.weights import load_backbone
 from d2det_geo.pipeline.card import describe
-from safetensors.torch import load_file, save_file
 
 CARD = describe(
     Config.model_validate(
@@ -124,7 +125,7 @@ def test_damaged_tensors_are_refused_in_words(tmp_path, network, damage):
 
 
 def test_an_unknown_name_lists_the_known(tmp_path):
-    with pytest.raises(UsageError, match="no such model; packaged are: .*buildings"):
+    with pytest.raises(UsageError, match=r"no such model; packaged are: .*buildings"):
         find_bundle("castles")
     with pytest.raises(UsageError, match="no such model"):
         find_bundle(tmp_path)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from d2det_geo.metrics.geo import score_objects
 from d2det_geo.model.build import Architecture, ProposalLimits, build_model
 from d2det_geo.model.d2det import Inference, Sampling
