@@ -11,7 +11,9 @@ from d2det_geo.model.coder import DeltaCoder
 from d2det_geo.model.convention import Convention, clip_boxes, clip_refined, to_corners
 from d2det_geo.model.heads import combine_votes, decode_votes
 from d2det_geo.model.losses import class_loss, overlap_loss, regression_loss, vote_loss
+from d2det_geo.model.matching import match_legacy
 from d2det_geo.model.pooling import roi_levels
+from d2det_geo.model.rpn import assign_legacy
 from d2det_geo.model.targets import cell_centres, overlap_labels
 from tests.golden.goldens import golden
 from tests.golden.network import our_boxes
@@ -165,3 +167,28 @@ def test_class_and_rpn_losses():
     LOSSES.close("ce_loss", class_loss(LOSSES["ce_logit"], LOSSES["ce_label"]), 0, 1e-5)
     smooth = F.smooth_l1_loss(LOSSES["sl1_pred"], LOSSES["sl1_tgt"], beta=1 / 9, reduction="sum") / 40
     LOSSES.close("sl1_loss_avg40", smooth, 0, 1e-5)
+
+
+def test_matching_by_hand():
+    iou = torch.tensor(
+        [  # three objects, six boxes
+            [0.80, 0.45, 0.10, 0.00, 0.20, 0.75],
+            [0.10, 0.50, 0.10, 0.50, 0.00, 0.76],
+            [0.00, 0.00, 0.25, 0.00, 0.29, 0.00],
+        ]
+    )
+    # The first takes box 0; the second its best, 5; the third overlaps nothing by 0.3 and takes nothing.
+    assert match_legacy(iou, 0.7, 0.3).tolist() == [0, -2, -1, -2, -1, 1]
+    iou[2, 4] = 0.30
+    assert match_legacy(iou, 0.7, 0.3).tolist() == [0, -2, -1, -2, 2, 1]
+    iou[2] = torch.tensor([0.4, 0.0, 0.0, 0.4, 0.0, 0.0])  # both of a tie, one of them the first object's
+    assert match_legacy(iou, 0.7, 0.3).tolist() == [2, -2, -1, 2, -1, 1]
+    assert match_legacy(iou[:0], 0.7, 0.3).tolist() == [-1] * 6
+    assert match_legacy(iou[:, :0], 0.7, 0.3).tolist() == []
+
+
+def test_without_objects_every_anchor_inside_is_background():
+    anchors = torch.tensor([[0.0, 0, 20, 20], [-1, 0, 9, 9], [10, 10, 31, 20]])
+    (labels,), (matched,) = assign_legacy([anchors], [{"boxes": torch.zeros(0, 4), "size": torch.tensor([20, 30])}])
+    assert labels.tolist() == [0, -1, -1]
+    assert matched.abs().sum() == 0
