@@ -13,6 +13,7 @@ from d2det_geo.config import Config
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.model.bundle import build_from_card, find_bundle, load_model, packaged_bundles, read_card, save_bundle
 from d2det_geo.model.convention import Convention
+from d2det_geo.model.convention import Convention
 from d2det_geo.model.weights import load_backbone
 from d2det_geo.pipeline.card import describe
 
@@ -85,6 +86,31 @@ def test_the_settings_reach_the_network():
     assert network.localiser.convention is Convention.LEGACY
     assert network.sampling.regression_loss == "official"
     assert network.inference.candidates == 7
+
+
+def test_a_bundle_from_before_there_were_conventions_is_an_aligned_one(tmp_path, network):
+    path = tmp_path / "old.safetensors"
+    parts = {key: value for key, value in CARD.architecture.items() if key not in {"convention", "deformable"}}
+    sampling = {key: value for key, value in CARD.sampling.items() if key != "regression_loss"}
+    inference = {key: value for key, value in CARD.inference.items() if key != "candidates"}
+    old = CARD.model_copy(update={"architecture": parts, "sampling": sampling, "inference": inference})
+    save_bundle(path, network, old, half=False)
+    again = load_model(path)
+    assert again.convention is Convention.ALIGNED
+    assert again.sampling.regression_loss == "masked"
+    for first, second in zip(detect(network), detect(again), strict=True):
+        np.testing.assert_array_equal(first.boxes, second.boxes)
+
+
+def test_a_legacy_bundle_stays_one(tmp_path):
+    card = CARD.model_copy(update={"architecture": CARD.architecture | {"convention": "legacy"}})
+    save_bundle(tmp_path / "legacy.safetensors", build_from_card(card), card, half=False)
+    again = load_model(tmp_path / "legacy.safetensors")
+    assert again.convention is Convention.LEGACY
+    with pytest.raises(InputError, match="sideways"):
+        wrong = card.model_copy(update={"architecture": CARD.architecture | {"convention": "sideways"}})
+        save_bundle(tmp_path / "wrong.safetensors", again, wrong, half=False)
+        load_model(tmp_path / "wrong.safetensors")
 
 
 def test_the_card_is_read_without_the_tensors(tmp_path, network):
