@@ -13,7 +13,6 @@ from d2det_geo.config import Config
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.model.bundle import build_from_card, find_bundle, load_model, packaged_bundles, read_card, save_bundle
 from d2det_geo.model.convention import Convention
-from d2det_geo.model.convention import Convention
 from d2det_geo.model.weights import load_backbone
 from d2det_geo.pipeline.card import describe
 
@@ -107,9 +106,9 @@ def test_a_legacy_bundle_stays_one(tmp_path):
     save_bundle(tmp_path / "legacy.safetensors", build_from_card(card), card, half=False)
     again = load_model(tmp_path / "legacy.safetensors")
     assert again.convention is Convention.LEGACY
+    wrong = card.model_copy(update={"architecture": CARD.architecture | {"convention": "sideways"}})
+    save_bundle(tmp_path / "wrong.safetensors", again, wrong, half=False)
     with pytest.raises(InputError, match="sideways"):
-        wrong = card.model_copy(update={"architecture": CARD.architecture | {"convention": "sideways"}})
-        save_bundle(tmp_path / "wrong.safetensors", again, wrong, half=False)
         load_model(tmp_path / "wrong.safetensors")
 
 
