@@ -171,11 +171,11 @@ def seen(*boxes, scores, labels=None):
     )
 
 
-def test_views_of_one_object_share_its_box_and_keep_the_best_score():
+def test_views_of_one_object_share_its_box_and_its_score():
     views = [seen((0, 0, 10, 10), scores=[0.9]), seen((0, 0, 13, 10), (50, 0, 60, 9), scores=[0.3, 0.5])]
     merged = merge_views(views)
     np.testing.assert_allclose(merged.boxes, [(0, 0, 10.75, 10), (50, 0, 60, 9)])
-    np.testing.assert_allclose(merged.scores, [0.9, 0.5])
+    np.testing.assert_allclose(merged.scores, [0.6, 0.25])
 
 
 def test_classes_and_neighbours_stay_apart():
@@ -183,6 +183,18 @@ def test_classes_and_neighbours_stay_apart():
     merged = merge_views(views)
     np.testing.assert_allclose(merged.boxes, [(0, 0, 10, 10), (0, 0, 10, 10), (4, 0, 14, 10)])
     assert merged.labels.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(merged.scores, [0.45, 0.4, 0.35])
+
+
+def test_of_several_boxes_in_one_view_the_best_one_scores():
+    views = [
+        seen((0, 0, 10, 10), (0, 0, 11, 10), scores=[0.8, 0.4]),
+        seen((0, 0, 10, 10), scores=[0.6]),
+        seen(scores=[]),
+    ]
+    merged = merge_views([replace(view, mask_scores=view.scores + 0.3) for view in views])
+    np.testing.assert_allclose(merged.scores, [1.4 / 3], rtol=1e-6)
+    np.testing.assert_allclose(merged.mask_scores, [1.4 / 3 + 0.3], rtol=1e-6)
 
 
 def test_a_box_between_two_objects_votes_for_the_nearest():

@@ -65,8 +65,9 @@ def detect_augmented(
     """Find the objects of a batch in every view of it and merge what the views say.
 
     Each view goes the whole way: proposals, classification, dense votes and masks. One object is what boxes of one
-    class describe that overlap the best of them by IoU 0.5: it keeps the best score, its box and its mask are the
-    means of all, weighted by score. One scale of 1 without ``flip`` is ``network.detect``.
+    class describe that overlap the best of them by IoU 0.5: its box and mask are the means of all, weighted by
+    score; its score is the mean over the views, and what a view does not see has score 0 there. One scale of 1
+    without ``flip`` is ``network.detect``.
 
     Args:
         network: in evaluation mode.
@@ -137,26 +138,31 @@ def merge_views(views: Sequence[Detections], cap: int | None = None) -> Detectio
         return every
     boxes, scores, labels = map(torch.from_numpy, (every.boxes, every.scores.astype(np.float64), every.labels))
     best = batched_nms(boxes, scores, labels, VOTE_IOU)
-    best = best[labels[best].argsort(stable=True)]
-    best = best[scores[best].argsort(descending=True, stable=True)]
-    share = _shares(boxes, scores, labels, best).numpy()
+    agrees = _agreement(boxes, labels, best)
+    share = (agrees * scores / (agrees * scores).sum(1, keepdim=True)).numpy()
     voted = share @ every.boxes
-    merged = replace(
-        every.select(best.numpy()),
-        boxes=voted,
-        masks=None if every.masks is None else _merge_masks(every.boxes, every.masks, voted, share),
-    )
-    if cap is None or len(merged) < cap:
-        return merged
-    return replace(merged.select(np.arange(cap)), capped=True)
+    merged = _rescored(every.select(best.numpy()), agrees * scores, [len(view) for view in views])
+    masks = None if every.masks is None else _merge_masks(every.boxes, every.masks, voted, share)
+    merged = replace(merged, boxes=voted, masks=masks)
+    order = np.lexsort((merged.labels, -merged.scores))
+    return replace(merged.select(order[:cap]), capped=every.capped or (cap is not None and len(order) >= cap))
 
 
-def _shares(boxes: Tensor, scores: Tensor, labels: Tensor, best: Tensor) -> Tensor:
-    """Share ``[D, V]`` each of V boxes has in the D ``best``; a box two of them overlap votes for the nearest."""
+def _agreement(boxes: Tensor, labels: Tensor, best: Tensor) -> Tensor:
+    """Tell ``[D, V]`` which of V boxes each of the D ``best`` is; what two of them overlap is the nearest."""
     overlap = box_iou(boxes[best], boxes) * (labels[best][:, None] == labels[None, :])
-    agrees = (overlap >= VOTE_IOU) & (overlap >= overlap.amax(0, keepdim=True))
-    votes: Tensor = agrees * scores
-    return votes / votes.sum(1, keepdim=True)
+    agrees: Tensor = (overlap >= VOTE_IOU) & (overlap >= overlap.amax(0, keepdim=True))
+    return agrees
+
+
+def _rescored(best: Detections, votes: Tensor, counts: Sequence[int]) -> Detections:
+    """Give each detection the mean over all views of the best of its votes ``[D, V]``, 0 where a view has none."""
+    parts = [
+        part.amax(1) if part.shape[1] else part.new_zeros(len(part)) for part in torch.split(votes, list(counts), 1)
+    ]
+    scores: NDArray[np.float32] = torch.stack(parts).mean(0).float().numpy()
+    mask_scores = None if best.mask_scores is None else best.mask_scores - best.scores + scores
+    return replace(best, scores=scores, mask_scores=mask_scores)
 
 
 def _merge_masks(
