@@ -87,20 +87,6 @@ def test_the_settings_reach_the_network():
     assert network.inference.candidates == 7
 
 
-def test_a_bundle_from_before_there_were_conventions_is_an_aligned_one(tmp_path, network):
-    path = tmp_path / "old.safetensors"
-    parts = {key: value for key, value in CARD.architecture.items() if key not in {"convention", "deformable"}}
-    sampling = {key: value for key, value in CARD.sampling.items() if key != "regression_loss"}
-    inference = {key: value for key, value in CARD.inference.items() if key != "candidates"}
-    old = CARD.model_copy(update={"architecture": parts, "sampling": sampling, "inference": inference})
-    save_bundle(path, network, old, half=False)
-    again = load_model(path)
-    assert again.convention is Convention.ALIGNED
-    assert again.sampling.regression_loss == "masked"
-    for first, second in zip(detect(network), detect(again), strict=True):
-        np.testing.assert_array_equal(first.boxes, second.boxes)
-
-
 def test_a_legacy_bundle_stays_one(tmp_path):
     card = CARD.model_copy(update={"architecture": CARD.architecture | {"convention": "legacy"}})
     save_bundle(tmp_path / "legacy.safetensors", build_from_card(card), card, half=False)
