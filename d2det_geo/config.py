@@ -7,53 +7,13 @@ the key. Only ``pipeline`` and ``cli`` see these classes; the rooms below receiv
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from d2det_geo.config_sources import Section, Source
 from d2det_geo.errors import InputError, UsageError
-
-
-class Section(BaseModel):
-    """A group of settings: immutable, and a misspelt key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GeoSource(Section):
-    """A georeferenced scene with vector labels."""
-
-    kind: Literal["geo"]
-    scene: Path
-    labels: Path
-    aoi: Path | None = Field(None, description="only this area is used; objects less than half inside are ignored")
-    class_field: str = Field("class", description="attribute that holds the class; absent means the only class")
-    weight: float = Field(1.0, gt=0, description="share of the chips drawn from this source")
-
-
-class CocoSource(Section):
-    """A COCO JSON file and the folder its file names are relative to."""
-
-    kind: Literal["coco"]
-    annotations: Path
-    images: Path | None = Field(None, description="default: the folder of the JSON file")
-    gsd_m: float | None = Field(None, gt=0, description="metres per pixel, where the JSON's images do not say")
-    weight: float = Field(1.0, gt=0)
-
-
-class TownSource(Section):
-    """Procedural towns, drawn from seeds ``first_seed`` to ``first_seed + towns - 1``."""
-
-    kind: Literal["town"]
-    first_seed: int = Field(1000, ge=0)
-    towns: int = Field(8, gt=0)
-    size: int = Field(1200, ge=256, description="side of a town, px")
-    gsd_m: float = Field(0.15, gt=0)
-    weight: float = Field(1.0, gt=0)
-
-
-Source = Annotated[GeoSource | CocoSource | TownSource, Field(discriminator="kind")]
 
 
 class DataSettings(Section):
@@ -111,6 +71,8 @@ class ModelSettings(Section):
     offset_width: int = Field(1024, gt=0)
     mask_iou_width: int = Field(1024, gt=0)
     pool_samples: int = Field(1, gt=0, description="sampling points per side of a pooling bin (S)")
+    deformable: bool = Field(False, description="modulated deformable 3x3 convolutions in stages 2 to 4 of a ResNet")
+    convention: Literal["aligned", "legacy"] = Field("aligned", description="'legacy': as the authors count pixels")
 
 
 class SamplingSettings(Section):
@@ -122,7 +84,7 @@ class SamplingSettings(Section):
     positive_fraction: float = Field(0.25, gt=0, le=1)
     dense_rois: int = Field(192, gt=0)
     jitter: float = Field(0.15, ge=0, lt=0.5)
-    regression_loss: Literal["masked"] = "masked"
+    regression_loss: Literal["masked", "official"] = Field("masked", description="the paper's, or the authors' code's")
 
 
 class InferenceSettings(Section):
@@ -133,6 +95,7 @@ class InferenceSettings(Section):
     class_score: float = Field(0.05, ge=0, lt=1, description="least classification score that is refined")
     class_nms: float = Field(0.5, gt=0, le=1, description="IoU of the NMS on proposals")
     detections: int = Field(300, gt=0, description="cap per chip")
+    candidates: int | None = Field(None, gt=0, description="cap of boxes that are refined; null is 'detections'")
     final_nms: Literal["soft", "hard", "none"] = "hard"
     final_iou: float = Field(0.5, gt=0, le=1, description="IoU of the NMS on refined boxes")
     chip_size: int | None = Field(
@@ -200,12 +163,14 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _classes_agree(self) -> Self:
+    def _parts_agree(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes repeats a name: {', '.join(self.classes)}")
         unknown = sorted({name for name in self.data.class_map.values() if name} - set(self.classes))
         if unknown:
             raise ValueError(f"data.class_map maps to {', '.join(unknown)}, which classes does not list")
+        if self.model.deformable and self.model.backbone not in {"resnet50", "resnet101"}:
+            raise ValueError(f"model.deformable needs resnet50 or resnet101, not {self.model.backbone}")
         return self
 
 
@@ -248,12 +213,10 @@ def describe(error: ValidationError) -> str:
 
 def _anchored(config: Config, folder: Path) -> Config:
     def source(item: Source) -> Source:
-        paths = {key: folder / value for key, value in item if isinstance(value, Path)}
-        return item.model_copy(update=paths)
+        return item.model_copy(update={key: folder / value for key, value in item if isinstance(value, Path)})
 
-    data = config.data.model_copy(
-        update={"train": tuple(map(source, config.data.train)), "val": tuple(map(source, config.data.val))}
-    )
+    sources = {"train": tuple(map(source, config.data.train)), "val": tuple(map(source, config.data.val))}
+    data = config.data.model_copy(update=sources)
     weights = config.model.backbone_weights
     model = config.model.model_copy(update={"backbone_weights": weights and folder / weights})
     return config.model_copy(update={"data": data, "model": model})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class Detections:
     """``[D, 28, 28]`` probabilities; the grid of cells spans the box from edge to edge."""
     mask_scores: NDArray[np.float32] | None = None
     """``[D]`` classification score plus ``MASK_IOU_SHARE`` times the predicted mask IoU."""
+    capped: bool = False
+    """Whether the network reached its cap on the way here: objects may be missing."""
 
     def __post_init__(self) -> None:
         """Refuse arrays of different lengths, naming the one that is off."""
@@ -52,6 +54,7 @@ class Detections:
             labels=self.labels[index],
             masks=None if self.masks is None else self.masks[index],
             mask_scores=None if self.mask_scores is None else self.mask_scores[index],
+            capped=self.capped,
         )
 
     def ranked(self) -> Detections:
@@ -63,12 +66,12 @@ class Detections:
         if self.mask_scores is not None:
             scores = np.clip(self.mask_scores / np.float32(1 + MASK_IOU_SHARE), 0, 1)
         order = np.argsort(-scores, kind="stable")
-        return Detections(self.boxes, scores, self.labels, self.masks, self.mask_scores).select(order)
+        return replace(self, scores=scores).select(order)
 
     def moved(self, scale: tuple[float, float] = (1.0, 1.0), offset: tuple[float, float] = (0.0, 0.0)) -> Detections:
         """Map the boxes to another pixel frame: ``x * scale_x + offset_x``, y likewise."""
         boxes = self.boxes * np.array([*scale, *scale]) + np.array([*offset, *offset])
-        return Detections(boxes, self.scores, self.labels, self.masks, self.mask_scores)
+        return replace(self, boxes=boxes)
 
     @staticmethod
     def empty(*, masks: bool) -> Detections:
@@ -94,4 +97,5 @@ class Detections:
             labels=np.concatenate([part.labels for part in parts]),
             masks=np.concatenate(masks) if masks else None,
             mask_scores=np.concatenate(mask_scores) if mask_scores else None,
+            capped=any(part.capped for part in parts),
         )

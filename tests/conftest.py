@@ -12,6 +12,9 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
+from d2det_geo.model.d2det import D2Det
+from tests.golden.network import official_network
+
 NORTH_UP = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 
 
@@ -37,3 +40,9 @@ def write_raster(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def official_r50() -> D2Det:
+    """Build the authors' R50 with made-up weights, once: 90 million of them."""
+    return official_network("r50")

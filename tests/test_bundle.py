@@ -7,33 +7,34 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from d2det_geo.config import Config
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.model.bundle import build_from_card, find_bundle, load_model, packaged_bundles, read_card, save_bundle
+from d2det_geo.model.convention import Convention
 from d2det_geo.model.weights import load_backbone
 from d2det_geo.pipeline.card import describe
-from safetensors.torch import load_file, save_file
 
-CARD = describe(
-    Config.model_validate(
-        {
-            "classes": ["building", "tank"],
-            "bundle": {"name": "tiny", "data": ["a line of data"]},
-            "data": {"train": [{"kind": "town"}], "gsd_m": 0.2, "chip_size": 96, "overlap": 32},
-            "run": {"steps": 1},
-            "model": {
-                "backbone": "mobilenet_v2",
-                "channels": 32,
-                "dlr_convs": 1,
-                "dlr_channels": 32,
-                "classifier_width": 16,
-                "offset_width": 16,
-                "mask_iou_width": 16,
-            },
-            "inference": {"class_score": 0.01, "rpn_post_nms": 40},
-        }
-    )
+CONFIG = Config.model_validate(
+    {
+        "classes": ["building", "tank"],
+        "bundle": {"name": "tiny", "data": ["a line of data"]},
+        "data": {"train": [{"kind": "town"}], "gsd_m": 0.2, "chip_size": 96, "overlap": 32},
+        "run": {"steps": 1},
+        "model": {
+            "backbone": "mobilenet_v2",
+            "channels": 32,
+            "dlr_convs": 1,
+            "dlr_channels": 32,
+            "classifier_width": 16,
+            "offset_width": 16,
+            "mask_iou_width": 16,
+        },
+        "inference": {"class_score": 0.01, "rpn_post_nms": 40},
+    }
 )
+CARD = describe(CONFIG)
 
 
 @pytest.fixture
@@ -60,6 +61,41 @@ def test_a_saved_network_detects_the_same(tmp_path, network, half):
         np.testing.assert_array_equal(first.boxes, second.boxes)
         np.testing.assert_array_equal(first.scores, second.scores)
         np.testing.assert_array_equal(first.masks, second.masks)
+
+
+def test_a_card_from_before_the_conventions_means_what_it_meant(network):
+    newer = {"architecture": {"convention", "deformable"}, "sampling": {"regression_loss"}, "inference": {"candidates"}}
+    values = CARD.model_dump()
+    for part, names in newer.items():
+        values[part] = {name: value for name, value in values[part].items() if name not in names}
+    old = build_from_card(CARD.model_validate(values)).eval()
+    old.load_state_dict(network.state_dict())
+    assert (old.convention, old.sampling) == (Convention.ALIGNED, network.sampling)
+    for first, second in zip(detect(network), detect(old), strict=True):
+        np.testing.assert_array_equal(first.boxes, second.boxes)
+
+
+def test_the_settings_reach_the_network():
+    model = CONFIG.model.model_copy(update={"convention": "legacy"})
+    sampling = CONFIG.sampling.model_copy(update={"regression_loss": "official"})
+    inference = CONFIG.inference.model_copy(update={"candidates": 7})
+    changed = CONFIG.model_copy(update={"model": model, "sampling": sampling, "inference": inference})
+    network = build_from_card(describe(changed))
+    assert network.convention is Convention.LEGACY
+    assert network.localiser.convention is Convention.LEGACY
+    assert network.sampling.regression_loss == "official"
+    assert network.inference.candidates == 7
+
+
+def test_a_legacy_bundle_stays_one(tmp_path):
+    card = CARD.model_copy(update={"architecture": CARD.architecture | {"convention": "legacy"}})
+    save_bundle(tmp_path / "legacy.safetensors", build_from_card(card), card, half=False)
+    again = load_model(tmp_path / "legacy.safetensors")
+    assert again.convention is Convention.LEGACY
+    wrong = card.model_copy(update={"architecture": CARD.architecture | {"convention": "sideways"}})
+    save_bundle(tmp_path / "wrong.safetensors", again, wrong, half=False)
+    with pytest.raises(InputError, match="sideways"):
+        load_model(tmp_path / "wrong.safetensors")
 
 
 def test_the_card_is_read_without_the_tensors(tmp_path, network):
@@ -124,7 +160,7 @@ def test_damaged_tensors_are_refused_in_words(tmp_path, network, damage):
 
 
 def test_an_unknown_name_lists_the_known(tmp_path):
-    with pytest.raises(UsageError, match="no such model; packaged are: .*buildings"):
+    with pytest.raises(UsageError, match=r"no such model; packaged are: .*buildings"):
         find_bundle("castles")
     with pytest.raises(UsageError, match="no such model"):
         find_bundle(tmp_path)

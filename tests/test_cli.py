@@ -438,7 +438,7 @@ def test_ctrl_c_in_train_says_how_to_go_on_and_it_does(workplace, d2det, tmp_pat
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; from typer.testing import CliRunner; from d2det_cli.main import app\n"
-        "for command in ([], *([item.callback.__name__] for item in app.registered_commands)):\n"
+        "for command in ([], *([item.callback.__name__.replace('_', '-')] for item in app.registered_commands)):\n"
         "    assert CliRunner().invoke(app, [*command, '--help']).exit_code == 0\n"
         "heavy = ('torch', 'torchvision', 'rasterio', 'geopandas', 'pandas', 'numpy', 'shapely', 'yaml', 'rich')\n"
         "print([name for name in heavy if name in sys.modules])"

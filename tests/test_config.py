@@ -4,8 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+
 from d2det_geo.config import load_config
+from d2det_geo.data.coco_classes import COCO_CLASSES
 from d2det_geo.errors import InputError, UsageError
+from d2det_geo.pipeline.card import describe
+from d2det_geo.pipeline.import_weights import official_card
+from d2det_geo.pipeline.optimise import rate_share
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MINIMAL = """\
@@ -41,6 +46,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
         (("  train:", "  class_map: {lorry: truck}\n  train:"), "class_map maps to truck"),
         (("[car]", "[car, car]"), "repeats a name"),
         (("bundle:", "augment: {scale: [2, 1]}\nbundle:"), "scale must be"),
+        (("bundle:", "model: {backbone: resnet18, deformable: true}\nbundle:"), "deformable needs resnet50"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path, change, message):
@@ -73,6 +79,30 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_every_file_in_configs_loads():
     paths = sorted(CONFIGS.glob("**/*.yaml"))
-    assert {path.stem for path in paths} >= {"buildings", "vehicles"}
-    for path in paths:
-        assert load_config(path).classes
+    assert [path.stem for path in paths] == [
+        "buildings",
+        "coco_r101",
+        "coco_r101_dcn",
+        "coco_r101_instance",
+        "coco_r50",
+        "isaid_r101",
+        "uavdt_r101",
+        "vehicles",
+    ]
+    assert all(load_config(path).classes for path in paths)
+
+
+@pytest.mark.parametrize("arch", ["r50", "r101", "r101-dcn", "r101-inst"])
+def test_the_coco_configurations_build_the_authors_networks(arch):
+    theirs = official_card(arch)
+    name = f"coco_{arch.replace('-inst', '-instance').replace('-', '_')}"
+    path = CONFIGS / f"{name}.yaml"
+    config, ours = load_config(path), describe(load_config(path))
+    assert ours.classes == COCO_CLASSES
+    assert {**ours.architecture, "convention": "legacy"} == theirs.architecture
+    caps = ours.inference["candidates"] or ours.inference["detections"]
+    assert {**ours.inference, "candidates": caps} == theirs.inference
+    assert (ours.proposals, ours.sampling, ours.score) == (theirs.proposals, theirs.sampling, theirs.score)
+    rates = [rate_share(config.optimiser, step, config.run.steps) for step in (20 * 7330 - 99, 20 * 7330 + 99, 175_000)]
+    assert rates == pytest.approx([1, 0.1, 0.01])
+    assert len(path.read_text().splitlines()) <= 30

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from d2det_geo.metrics.geo import score_objects
 from d2det_geo.model.build import Architecture, ProposalLimits, build_model
 from d2det_geo.model.d2det import Inference, Sampling
@@ -136,6 +137,20 @@ def test_the_cap_and_the_final_nms_are_obeyed():
         network.inference = Inference(0.0, 0.99, 50, final, 0.1)
         fewer = network.detect(images(), SIZES, given)[0]
         assert len(fewer) < len(every) or fewer.scores.sum() < every.scores.sum()
+
+
+def test_a_cap_that_was_reached_shows_even_when_the_final_nms_leaves_fewer():
+    network = build().eval()
+    given = [torch.tensor([[10.0, 10, 60, 70]]) + torch.arange(30)[:, None] * 2.5, torch.zeros(0, 4)]
+    network.inference = Inference(0.0, 0.99, 7, "hard", 0.1)
+    crowded, nothing = network.detect(images(), SIZES, given)
+    assert len(crowded) < 7
+    assert crowded.capped
+    assert not nothing.capped
+    network.inference = Inference(0.0, 0.99, 5, "none", 0.5, candidates=20)
+    assert len(network.detect(images(), SIZES, given)[0]) == 5
+    network.inference = Inference(0.0, 0.99, 500, "hard", 0.5, candidates=400)
+    assert not network.detect(images(), SIZES, given)[0].capped
 
 
 @pytest.mark.parametrize("switch", ["discriminative_pooling", "dense_regression"])

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from d2det_ops import discriminative_pool, roi_pool, soft_nms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, roi_align
+
+from d2det_ops import discriminative_pool, roi_pool, soft_nms
 
 # image, x1, y1, x2, y2 on features of 2 images, 13 x 17 cells of 4 px: inside, crossing, outside, thin, whole
 ROIS = torch.tensor(

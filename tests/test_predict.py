@@ -390,4 +390,4 @@ def test_chips_at_the_cap_are_told(write_raster: WriteRaster) -> None:
     network.card = CARD.model_copy(update={"inference": {"detections": 1}})
     found = predict_scene(write_raster(town(SHEDS[0])), network)
     assert found.attrs["capped_chips"] >= 1
-    assert "as many detections as the model gives at most" in found.attrs["notices"][-1]
+    assert "reached the number of detections the model gives at most" in found.attrs["notices"][-1]

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
 from d2det_geo.config import Config, OptimiserSettings
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
 from d2det_geo.model.bundle import load_model, read_card
@@ -16,9 +20,6 @@ from d2det_geo.pipeline.checkpoint import FILE
 from d2det_geo.pipeline.optimise import rate_share, update_average
 from d2det_geo.pipeline.sources import training_chips
 from d2det_geo.pipeline.train import LOG, train
-from PIL import Image
-from safetensors.torch import load_file
-from torch import nn
 
 TINY = {
     "classes": ["building"],
@@ -155,7 +156,7 @@ def test_resume_needs_a_checkpoint_of_the_same_settings(whole, tmp_path):
     with pytest.raises(InputError, match="no checkpoint"):
         train(config(), tmp_path, resume=True, device="cpu")
     changed = config(run={"steps": 6, "validate_every": 4, "batch_size": 3})
-    with pytest.raises(UsageError, match="run.batch_size was 2 and is now 3"):
+    with pytest.raises(UsageError, match=r"run\.batch_size was 2 and is now 3"):
         train(changed, whole[0], resume=True, device="cpu")
     (tmp_path / FILE).write_bytes(b"\x80\x02nonsense")
     with pytest.raises(InputError, match="damaged checkpoint"):

@@ -12,6 +12,8 @@ import typer
 from d2det_cli.progress import ProgressMode
 from d2det_geo.errors import UsageError
 
+LEAST_SCALE, MOST_SCALE = 0.1, 8.0  # of --tta
+
 # What a scene is and how it is cut
 Scene = Annotated[str, typer.Argument(metavar="SCENE", help="A raster of any size: GeoTIFF, VRT, JPEG, PNG, URL.")]
 Bands = Annotated[str | None, typer.Option(metavar="R,G,B", help="Bands to use, from 1.  [default: the scene's RGB]")]
@@ -30,6 +32,12 @@ Model = Annotated[str, typer.Option(metavar="NAME|PATH", help="A packaged model,
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]", help="auto takes a GPU if there is one.")]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Chips at once.  [default: 1 on a CPU, 8 on a GPU]")
+]
+Tta = Annotated[
+    str,
+    typer.Option(
+        metavar="S,...,flip", help="See each chip at these scales, and mirrored, and merge.", show_default=False
+    ),
 ]
 
 # Classes
@@ -89,6 +97,20 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
         return None if text is None else tuple(int(item) for item in text.split(","))
     except ValueError:
         raise UsageError(f"--bands {text}: give three numbers, such as 4,3,2") from None
+
+
+def parse_tta(text: str) -> dict[str, Any]:
+    """Read ``--tta``, such as ``0.8,1,1.25,flip``, as the arguments ``scales`` and ``flip`` of a prediction."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    try:
+        scales = tuple(float(word) for word in words if word != "flip")
+    except ValueError:
+        scales = (0.0,)
+    if not all(LEAST_SCALE <= scale <= MOST_SCALE for scale in scales):
+        raise UsageError(
+            f"--tta {text}: give scales from {LEAST_SCALE:g} to {MOST_SCALE:g} and flip, such as 0.8,1,1.25,flip"
+        )
+    return {"scales": scales or (1.0,), "flip": "flip" in words}
 
 
 def parse_class_map(text: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ def predict(
     gsd: options.Gsd = "bundle",
     bands: options.Bands = None,
     nodata: options.Nodata = None,
+    tta: options.Tta = "",
     overwrite: options.Overwrite = False,
     show: options.Progress = ProgressMode.auto,
     verbose: options.Verbose = False,
@@ -40,11 +41,12 @@ def predict(
     """
     source: dict[str, Any] = {"gsd": options.parse_gsd(gsd), "bands": options.parse_bands(bands), "nodata": nodata}
     tiling: dict[str, Any] = {"chip_size": chip_size, "overlap": overlap, "batch_size": batch_size, "device": device}
+    views = options.parse_tta(tta)
     from d2det_geo.pipeline.predict import predict_to_file
 
     with progress(show, "predict", quiet=quiet) as report:
         summary = predict_to_file(
-            scene, out, model, overwrite=overwrite, score=score, aoi=aoi, progress=report, **source, **tiling
+            scene, out, model, overwrite=overwrite, score=score, aoi=aoi, progress=report, **source, **tiling, **views
         )
     if not quiet:
         for notice in summary.notices:

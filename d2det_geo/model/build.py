@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from d2det_geo.model.backbones import BackboneName, build_pyramid
+from d2det_geo.model.convention import Convention
 from d2det_geo.model.d2det import D2Det, Inference, Sampling
 from d2det_geo.model.heads import (
     ClassificationHead,
@@ -39,6 +40,8 @@ class Architecture:
     offset_width: int
     mask_iou_width: int
     pool_samples: int
+    deformable: bool = False
+    convention: Convention = Convention.ALIGNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +68,33 @@ def build_model(
         parts.anchor_sizes,
         {"training": limits.train_pre_nms, "testing": limits.test_pre_nms},
         {"training": limits.train_post_nms, "testing": limits.test_post_nms},
+        parts.convention,
     )
     pooling = (
-        DiscriminativePooling(parts.channels, CELLS, parts.pool_samples, parts.offset_width)
+        DiscriminativePooling(parts.channels, CELLS, parts.pool_samples, parts.offset_width, parts.convention)
         if parts.discriminative_pooling
-        else PlainPooling(CELLS)
+        else PlainPooling(CELLS, parts.convention)
     )
     network = D2Det(
-        build_pyramid(parts.backbone, parts.channels, trainable_stages),
+        build_pyramid(parts.backbone, parts.channels, trainable_stages, deformable=parts.deformable),
         rpn,
         ClassificationHead(pooling, parts.channels, parts.classifier_width, parts.classes),
         _build_localiser(parts),
         sampling,
         inference,
+        parts.convention,
     )
     return network.to(memory_format=torch.channels_last)
 
 
 def _build_localiser(parts: Architecture) -> Localiser:
-    width = parts.dlr_channels
+    width, convention = parts.dlr_channels, parts.convention
     needs_trunk = parts.dense_regression or parts.masks
     return Localiser(
-        trunk=DenseTrunk(parts.channels, width, parts.dlr_convs) if needs_trunk else None,
+        trunk=DenseTrunk(parts.channels, width, parts.dlr_convs, convention) if needs_trunk else None,
         votes=DenseLocalRegression(width) if parts.dense_regression else None,
-        plain=None if parts.dense_regression else GlobalRegression(parts.channels, parts.classifier_width),
+        plain=None if parts.dense_regression else GlobalRegression(parts.channels, parts.classifier_width, convention),
         mask=MaskHead(width, parts.channels, parts.classes) if parts.masks else None,
         mask_iou=MaskIoUHead(width, parts.mask_iou_width, parts.classes) if parts.masks else None,
+        convention=convention,
     )

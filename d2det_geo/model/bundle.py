@@ -147,9 +147,14 @@ def load_model(name_or_path: str | Path, device: str = "cpu") -> D2Det:
 def build_from_card(card: Card, *, trainable_stages: int = 5) -> D2Det:
     """Build the network a card describes, with random weights."""
     from d2det_geo.model.build import Architecture, ProposalLimits, build_model  # noqa: PLC0415
+    from d2det_geo.model.convention import Convention  # noqa: PLC0415
     from d2det_geo.model.d2det import Inference, Sampling  # noqa: PLC0415
 
-    parts = {**card.architecture, "anchor_sizes": tuple(card.architecture["anchor_sizes"])}
+    parts = {
+        **card.architecture,
+        "anchor_sizes": tuple(card.architecture["anchor_sizes"]),
+        "convention": Convention(card.architecture.get("convention", "aligned")),
+    }
     return build_model(
         Architecture(**parts),
         ProposalLimits(**card.proposals),

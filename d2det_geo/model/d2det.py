@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms
 
 from d2det_geo.detections import MASK_IOU_SHARE, Detections
 from d2det_geo.model.backbones import freeze_statistics
 from d2det_geo.model.bundle import Card
+from d2det_geo.model.convention import Convention, clip_refined
 from d2det_geo.model.heads import ClassificationHead
 from d2det_geo.model.localiser import Localiser
-from d2det_geo.model.losses import class_loss
+from d2det_geo.model.losses import Reading, class_loss
 from d2det_geo.model.rpn import ProposalNetwork
 from d2det_geo.model.targets import Targets, gather_positives, sample_rois, stack_rois
 from d2det_ops import soft_nms
@@ -36,6 +37,8 @@ class Sampling:
     """positives that are localised, per batch"""
     jitter: float
     """largest shift and stretch of a localised positive, share of its size"""
+    regression_loss: Reading = "masked"
+    """which cells the votes are trained on"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Inference:
     """class-wise suppression of refined boxes"""
     final_iou: float
     """its IoU"""
+    candidates: int | None = None
+    """cap of boxes that are refined, per chip; None is ``detections``"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +69,17 @@ class Candidates:
     """``[D]``"""
     labels: Tensor
     """``[D]`` from 0"""
+    capped: bool = False
+    """whether a cap was reached on the way here"""
 
     def select(self, index: Tensor) -> Candidates:
         """Keep the rows of ``index``."""
-        return Candidates(self.boxes[index], self.scores[index], self.labels[index])
+        return Candidates(self.boxes[index], self.scores[index], self.labels[index], self.capped)
+
+    def best(self, cap: int) -> Candidates:
+        """Keep the first ``cap`` rows, and remember if there were as many."""
+        reached = self.capped or len(self.boxes) >= cap
+        return Candidates(self.boxes[:cap], self.scores[:cap], self.labels[:cap], reached)
 
 
 class D2Det(nn.Module):
@@ -84,11 +96,12 @@ class D2Det(nn.Module):
         localiser: Localiser,
         sampling: Sampling,
         inference: Inference,
+        convention: Convention,
     ) -> None:
         super().__init__()
         self.pyramid, self.rpn = pyramid, rpn
         self.classifier, self.localiser = classifier, localiser
-        self.sampling, self.inference = sampling, inference
+        self.sampling, self.inference, self.convention = sampling, inference, convention
 
     @property
     def has_masks(self) -> bool:
@@ -116,21 +129,24 @@ class D2Det(nn.Module):
             mask and mask_iou.
         """
         features = self.pyramid(images)
-        truth = [{"boxes": target.boxes, "ignored": target.ignored} for target in targets]
+        truth = [
+            {"boxes": target.boxes, "ignored": target.ignored, "size": torch.tensor(size)}
+            for target, size in zip(targets, image_sizes, strict=True)
+        ]
         proposals, rpn_losses = self.rpn(ImageList(images, list(image_sizes)), features, truth)
         levels = list(features.values())
         limits = self.sampling
         sampled = [
-            sample_rois(boxes, target, limits.rois, limits.positive_fraction)
+            sample_rois(boxes, target, limits.rois, limits.positive_fraction, self.convention)
             for boxes, target in zip(proposals, targets, strict=True)
         ]
         logits = self.classifier(levels, stack_rois([part.boxes for part in sampled]))
-        positives = gather_positives(sampled, targets, image_sizes, limits.jitter, limits.dense_rois)
+        positives = gather_positives(sampled, targets, image_sizes, limits.jitter, limits.dense_rois, self.convention)
         return {
             "rpn_objectness": rpn_losses["loss_objectness"],
             "rpn_box": rpn_losses["loss_rpn_box_reg"],
             "class": class_loss(logits, torch.cat([part.classes for part in sampled])),
-            **self.localiser.losses(levels, positives),
+            **self.localiser.losses(levels, positives, limits.regression_loss),
         }
 
     @torch.no_grad()
@@ -166,8 +182,7 @@ class D2Det(nn.Module):
     def _best(self, boxes: Tensor, scores: Tensor) -> Candidates:
         rows, labels = (scores > self.inference.class_score).nonzero().unbind(1)
         found = Candidates(boxes[rows], scores[rows, labels], labels)
-        kept = batched_nms(found.boxes, found.scores, found.labels, self.inference.class_nms)
-        return found.select(kept[: self.inference.detections])
+        return _class_nms(found, self.inference.class_nms).best(self.inference.candidates or self.inference.detections)
 
     def _localise(
         self, levels: Sequence[Tensor], candidates: Sequence[Candidates], image_sizes: Sequence[tuple[int, int]]
@@ -175,7 +190,7 @@ class D2Det(nn.Module):
         refined = self.localiser.refine(levels, stack_rois([part.boxes for part in candidates]))
         boxes = torch.split(refined, [len(part.boxes) for part in candidates])
         return [
-            Candidates(clip_boxes_to_image(box, size), part.scores, part.labels)
+            Candidates(clip_refined(box, size, self.convention), part.scores, part.labels, part.capped)
             for box, part, size in zip(boxes, candidates, image_sizes, strict=True)
         ]
 
@@ -185,13 +200,14 @@ class D2Det(nn.Module):
         match self.inference.final_nms:
             case "soft":
                 kept, scores = soft_nms(found.boxes, found.scores, found.labels, iou=self.inference.final_iou)
-                found = Candidates(found.boxes[kept], scores, found.labels[kept])
+                found = Candidates(found.boxes[kept], scores, found.labels[kept], found.capped)
             case "hard":
-                found = found.select(batched_nms(found.boxes, found.scores, found.labels, self.inference.final_iou))
+                found = _class_nms(found, self.inference.final_iou)
             case "none":
                 pass
         by_label = found.labels.argsort(stable=True)
-        return found.select(by_label[found.scores[by_label].argsort(descending=True, stable=True)])
+        by_score = by_label[found.scores[by_label].argsort(descending=True, stable=True)]
+        return found.select(by_score).best(self.inference.detections)
 
     def _with_masks(self, levels: Sequence[Tensor], found: Sequence[Candidates]) -> list[Detections]:
         counts = [len(part.boxes) for part in found]
@@ -204,6 +220,12 @@ class D2Det(nn.Module):
         return [_detections(*parts) for parts in zip(found, masks, ious, strict=True)]
 
 
+def _class_nms(found: Candidates, iou: float) -> Candidates:
+    """Suppress class by class; classes are kept apart by a shift, which costs float32 the last digits of a box."""
+    kept = batched_nms(found.boxes.double(), found.scores.double(), found.labels, iou)
+    return found.select(kept)
+
+
 def _detections(found: Candidates, masks: Tensor | None, mask_ious: Tensor | None) -> Detections:
     scores = found.scores.float()
     return Detections(
@@ -212,4 +234,5 @@ def _detections(found: Candidates, masks: Tensor | None, mask_ious: Tensor | Non
         labels=found.labels.cpu().numpy(),
         masks=None if masks is None else masks.float().cpu().numpy(),
         mask_scores=None if mask_ious is None else (scores + MASK_IOU_SHARE * mask_ious.float()).cpu().numpy(),
+        capped=found.capped,
     )

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder
 
+from d2det_geo.model.coder import DeltaCoder
+from d2det_geo.model.convention import Convention, from_corners, to_corners
 from d2det_geo.model.pooling import PlainPooling
 from d2det_geo.model.targets import CELLS, cell_centres
 
@@ -51,9 +52,9 @@ class ClassificationHead(nn.Module):
 class DenseTrunk(nn.Module):
     """RoIAlign 14x14 and a stack of convolutions, the first of stride 2, to 7x7 cells."""
 
-    def __init__(self, channels: int, width: int, convs: int) -> None:
+    def __init__(self, channels: int, width: int, convs: int, convention: Convention) -> None:
         super().__init__()
-        self.pooling = PlainPooling(2 * CELLS)
+        self.pooling = PlainPooling(2 * CELLS, convention)
         layers: list[nn.Module] = []
         for index in range(convs):
             conv = nn.Conv2d(width if index else channels, width, 3, stride=1 if index else 2, padding=1, bias=False)
@@ -85,35 +86,42 @@ class DenseLocalRegression(nn.Module):
         return F.relu(self.offsets(cells)).float(), self.overlap(cells)[:, 0].float()
 
 
-def decode_votes(offsets: Tensor, boxes: Tensor) -> Tensor:
+def decode_votes(offsets: Tensor, boxes: Tensor, convention: Convention) -> Tensor:
     """Turn offsets, shares of the RoI's size, into each cell's box (section 7.5).
 
     Args:
         offsets: ``[K, 4, 7, 7]`` as left, right, top, bottom.
         boxes: ``[K, 4]`` RoIs.
+        convention: decides the width of a RoI.
 
     Returns:
         ``[K, 7, 7, 4]`` xyxy.
     """
-    x, y = cell_centres(boxes)
-    width, height = (side[:, None, None] for side in (boxes[:, 2:] - boxes[:, :2]).unbind(1))
+    corners = to_corners(boxes, convention)
+    x, y = cell_centres(corners)
+    width, height = (side[:, None, None] for side in (corners[:, 2:] - corners[:, :2]).unbind(1))
     left, right, top, bottom = offsets.unbind(1)
-    return torch.stack([x - left * width, y - top * height, x + right * width, y + bottom * height], -1)
+    votes = torch.stack([x - left * width, y - top * height, x + right * width, y + bottom * height], -1)
+    return from_corners(votes, convention)
 
 
-def combine_votes(votes: Tensor, overlap: Tensor, boxes: Tensor) -> Tensor:
+def combine_votes(votes: Tensor, overlap: Tensor, boxes: Tensor, convention: Convention) -> Tensor:
     """Average the votes of the cells whose overlap logit is positive (section 9 step 5).
 
     Args:
         votes: ``[K, 7, 7, 4]``.
         overlap: ``[K, 7, 7]`` logits.
-        boxes: ``[K, 4]`` RoIs; one without a positive cell keeps its box.
+        boxes: ``[K, 4]`` RoIs; one without a positive cell keeps its box, a legacy one becomes the first pixel.
+        convention: see ``boxes``.
 
     Returns:
         ``[K, 4]``.
     """
     chosen = (overlap > 0).float()[..., None]
     count = chosen.sum((1, 2))
+    if convention is Convention.LEGACY:
+        total = (to_corners(votes, convention) * chosen).sum((1, 2))
+        return from_corners(total / (count + 1e-5), convention)
     mean = (votes * chosen).sum((1, 2)) / count.clamp(min=1)
     return torch.where(count > 0, mean, boxes)
 
@@ -121,11 +129,11 @@ def combine_votes(votes: Tensor, overlap: Tensor, boxes: Tensor) -> Tensor:
 class GlobalRegression(nn.Module):
     """One box per RoI from fully connected layers: the paper's baseline for dense local regression."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, convention: Convention) -> None:
         super().__init__()
-        self.pooling = PlainPooling(CELLS)
+        self.pooling = PlainPooling(CELLS, convention)
         self.layers = fully_connected(channels * CELLS**2, width, 4)
-        self.coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
+        self.coder = DeltaCoder((10.0, 10.0, 5.0, 5.0), convention)
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Return the box deltas ``[K, 4]`` of ``[K, 5]`` RoIs."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from d2det_geo.model import losses
+from d2det_geo.model.convention import Convention, mask_frame
 from d2det_geo.model.heads import (
     DenseLocalRegression,
     DenseTrunk,
@@ -16,6 +17,7 @@ from d2det_geo.model.heads import (
     combine_votes,
     decode_votes,
 )
+from d2det_geo.model.losses import Reading
 from d2det_geo.model.targets import (
     Positives,
     mask_iou_targets,
@@ -35,6 +37,7 @@ class Localiser(nn.Module):
         plain: GlobalRegression | None,
         mask: MaskHead | None,
         mask_iou: MaskIoUHead | None,
+        convention: Convention,
     ) -> None:
         """Assemble the branch.
 
@@ -44,6 +47,7 @@ class Localiser(nn.Module):
             plain: one box per RoI instead of votes (the paper's baseline).
             mask: masks of the cells, with ``mask_iou`` to judge them; None without masks.
             mask_iou: see ``mask``.
+            convention: how votes and masks count pixels.
 
         Raises:
             ValueError: the parts do not make a branch.
@@ -57,8 +61,11 @@ class Localiser(nn.Module):
             raise ValueError("votes and masks need a trunk")
         self.trunk, self.votes, self.plain = trunk, votes, plain
         self.mask, self.mask_iou = mask, mask_iou
+        self.convention = convention
 
-    def losses(self, features: Sequence[Tensor], positives: Positives) -> dict[str, Tensor]:
+    def losses(
+        self, features: Sequence[Tensor], positives: Positives, reading: Reading = "masked"
+    ) -> dict[str, Tensor]:
         """Compute the losses of the jittered positives of a batch (sections 8 and 10.3)."""
         boxes = positives.rois[:, 1:]
         result: dict[str, Tensor] = {}
@@ -72,21 +79,27 @@ class Localiser(nn.Module):
         if self.mask is not None:
             if positives.masks is None:
                 raise ValueError("masks are to be learned, but an image of the batch has none")
-            masks = mask_targets(boxes, positives.objects, positives.masks)
-            result |= self._mask_losses(cells, masks, positives)
+            masks = mask_targets(boxes, positives.objects, positives.masks, self.convention)
+            result |= self._mask_losses(cells, masks, positives, reading)
         if self.votes is not None:
-            overlap = overlap_labels(boxes, positives.objects) if masks is None else overlap_from_masks(masks)
+            overlap = (
+                overlap_labels(boxes, positives.objects, self.convention)
+                if masks is None
+                else overlap_from_masks(masks)
+            )
             offsets, logits = self.votes(cells)
-            result["box"] = losses.regression_loss(decode_votes(offsets, boxes), positives.objects, overlap)
+            votes = decode_votes(offsets, boxes, self.convention)
+            result["box"] = losses.regression_loss(votes, positives.objects, overlap, reading)
             result["overlap"] = losses.overlap_loss(logits, overlap)
         return result
 
-    def _mask_losses(self, cells: Tensor, masks: Tensor, positives: Positives) -> dict[str, Tensor]:
+    def _mask_losses(self, cells: Tensor, masks: Tensor, positives: Positives, reading: Reading) -> dict[str, Tensor]:
         assert self.mask is not None and self.mask_iou is not None and positives.masks is not None  # noqa: S101, PT018
         logits = self.mask(cells, positives.labels)
         predicted = self.mask_iou(cells, logits, positives.labels)
-        reached = mask_iou_targets(logits.detach(), masks, positives.rois[:, 1:], positives.objects, positives.masks)
-        return {"mask": losses.mask_loss(logits, masks), "mask_iou": losses.mask_iou_loss(predicted, reached)}
+        frame = mask_frame(positives.rois[:, 1:], self.convention)
+        reached = mask_iou_targets(logits.detach(), masks, frame, positives.objects, positives.masks)
+        return {"mask": losses.mask_loss(logits, masks), "mask_iou": losses.mask_iou_loss(predicted, reached, reading)}
 
     def refine(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Move ``[K, 5]`` RoIs onto their objects; ``[K, 4]``, not yet clipped to the image."""
@@ -95,7 +108,7 @@ class Localiser(nn.Module):
             return self.plain.decode(self.plain(features, rois), boxes)
         assert self.trunk is not None and self.votes is not None  # noqa: S101, PT018
         offsets, overlap = self.votes(self.trunk(features, rois))
-        return combine_votes(decode_votes(offsets, boxes), overlap, boxes)
+        return combine_votes(decode_votes(offsets, boxes, self.convention), overlap, boxes, self.convention)
 
     def masks(self, features: Sequence[Tensor], rois: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return mask probabilities ``[K, 28, 28]`` and predicted mask IoUs ``[K]`` of refined ``[K, 5]`` RoIs."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from d2det_geo.model.backbones import STRIDES
+from d2det_geo.model.convention import Convention
 from d2det_ops import discriminative_pool, roi_pool
 
 LEVELS = 4  # RoIs are pooled from P2 to P5
@@ -48,25 +50,35 @@ def pool_by_level(features: Sequence[Tensor], rois: Tensor, pools: Sequence[Leve
 class PlainPooling(nn.Module):
     """RoIAlign over the pyramid, 2x2 samples per bin."""
 
-    def __init__(self, bins: int) -> None:
+    def __init__(self, bins: int, convention: Convention) -> None:
         super().__init__()
-        self.bins = bins
+        self.bins, self.convention = bins, convention
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Pool ``[K, 5]`` RoIs to ``[K, C, bins, bins]``."""
+        return pool_by_level(features, rois, [partial(self.pool, level) for level in range(LEVELS)], self.bins)
 
-        def pool_at(stride: int) -> LevelPool:
-            return lambda level, part: roi_pool(level, part, bins=self.bins, samples=2, stride=stride)
+    def pool(self, level: int, features: Tensor, rois: Tensor) -> Tensor:
+        """Pool ``[k, 5]`` RoIs of ``level``, whose map is ``features``, to ``[k, C, bins, bins]``."""
+        stride = STRIDES[level]
+        return roi_pool(features, _placed(rois, stride, self.convention), bins=self.bins, samples=2, stride=stride)
 
-        return pool_by_level(features, rois, [pool_at(stride) for stride in STRIDES[:LEVELS]], self.bins)
+
+def _placed(rois: Tensor, stride: int, convention: Convention) -> Tensor:
+    """Put ``[K, 5]`` RoIs where RoIAlign reads them: legacy ones lie half a cell to the right and below."""
+    if convention is Convention.ALIGNED:
+        return rois
+    low = rois[:, 1:3]
+    return torch.cat([rois[:, :1], low + stride / 2, torch.maximum(rois[:, 3:], low) + stride / 2], 1)
 
 
 class LevelDiscriminativePooling(nn.Module):
     """Discriminative RoI pooling of one level: learned offsets, then learned weights."""
 
-    def __init__(self, channels: int, stride: int, bins: int, samples: int, width: int) -> None:
+    def __init__(self, channels: int, stride: int, bins: int, samples: int, width: int, convention: Convention) -> None:
         super().__init__()
         self.stride, self.bins, self.samples = stride, bins, samples
+        self.legacy = convention is Convention.LEGACY
         self.coarse = bins // 2
         self.offsets = nn.Sequential(
             nn.Flatten(),
@@ -85,21 +97,33 @@ class LevelDiscriminativePooling(nn.Module):
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         """Pool ``[K, 5]`` RoIs of this level to ``[K, C, bins, bins]`` (section 5.2, 5.3)."""
-        glance = roi_pool(features, rois, bins=self.coarse, samples=self.samples, stride=self.stride)
+        glance = self._sample(features, rois, self.coarse)
         offsets = self.offsets(glance).view(-1, 2, self.bins, self.bins).float() * OFFSET_SHARE
         fine = offsets.repeat_interleave(2, 2).repeat_interleave(2, 3)  # the samples of a sub-region move together
-        samples = roi_pool(features, rois, bins=2 * self.bins, samples=self.samples, stride=self.stride, offsets=fine)
+        samples = self._sample(features, rois, 2 * self.bins, fine)
         return discriminative_pool(samples, self.gate(samples))
+
+    def _sample(self, features: Tensor, rois: Tensor, bins: int, offsets: Tensor | None = None) -> Tensor:
+        return roi_pool(
+            features,
+            rois,
+            bins=bins,
+            samples=self.samples,
+            stride=self.stride,
+            offsets=offsets,
+            legacy=self.legacy,
+        )
 
 
 class DiscriminativePooling(nn.Module):
     """Discriminative RoI pooling over the pyramid; the levels share nothing."""
 
-    def __init__(self, channels: int, bins: int, samples: int, width: int) -> None:
+    def __init__(self, channels: int, bins: int, samples: int, width: int, convention: Convention) -> None:
         super().__init__()
         self.bins = bins
         self.levels = nn.ModuleList(
-            LevelDiscriminativePooling(channels, stride, bins, samples, width) for stride in STRIDES[:LEVELS]
+            LevelDiscriminativePooling(channels, stride, bins, samples, width, convention)
+            for stride in STRIDES[:LEVELS]
         )
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:

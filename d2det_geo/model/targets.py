@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, Matcher
-from torchvision.ops import box_iou, clip_boxes_to_image
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+
+from d2det_geo.model.convention import Convention, clip_boxes, from_corners, mask_frame, to_corners
+from d2det_geo.model.matching import match_rois
 
 CELLS = 7  # votes per side of a RoI
 MASK_SIDE = 28
@@ -61,32 +63,37 @@ def inside_ignored(boxes: Tensor, ignored: Tensor) -> Tensor:
     return inside
 
 
-def sample_rois(proposals: Tensor, targets: Targets, count: int, positive_fraction: float) -> SampledRoIs:
+def sample_rois(
+    proposals: Tensor, targets: Targets, count: int, positive_fraction: float, convention: Convention
+) -> SampledRoIs:
     """Label proposals by IoU 0.5 and draw ``count`` of them (section 4); objects join the proposals.
 
     Uses torch's global random generator.
     """
     boxes = torch.cat([proposals, targets.boxes])
+    matches = match_rois(proposals, targets.boxes, convention)
+    classes = torch.zeros_like(matches)
     if len(targets.boxes):
-        matches = Matcher(0.5, 0.5, allow_low_quality_matches=False)(box_iou(targets.boxes, boxes))
         classes = torch.where(matches >= 0, targets.labels[matches.clamp(min=0)] + 1, 0)
-    else:
-        matches = torch.full((len(boxes),), -1, device=boxes.device)
-        classes = torch.zeros_like(matches)
     usable = torch.where((classes == 0) & inside_ignored(boxes, targets.ignored), -1, classes)
     positive, negative = BalancedPositiveNegativeSampler(count, positive_fraction)([usable])
     chosen = torch.cat([positive[0].nonzero()[:, 0], negative[0].nonzero()[:, 0]])
     return SampledRoIs(boxes[chosen], classes[chosen], matches[chosen].clamp(min=0), int(positive[0].sum()))
 
 
-def jitter_boxes(boxes: Tensor, amount: float, image_size: tuple[int, int]) -> Tensor:
+def jitter_boxes(boxes: Tensor, amount: float, image_size: tuple[int, int], convention: Convention) -> Tensor:
     """Shift and stretch ``[K, 4]`` boxes by up to ``amount`` of their size, clipped to the image (section 7.2)."""
-    size = boxes[:, 2:] - boxes[:, :2]
     noise = (torch.rand(len(boxes), 4, device=boxes.device) * 2 - 1) * amount
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + size * noise[:, :2]
+    return clip_boxes(move_boxes(boxes, noise, convention), image_size, convention)
+
+
+def move_boxes(boxes: Tensor, noise: Tensor, convention: Convention) -> Tensor:
+    """Shift ``[K, 4]`` boxes by ``noise[:, :2]`` of their size and stretch them by ``noise[:, 2:]``."""
+    corners = to_corners(boxes, convention)
+    size = corners[:, 2:] - corners[:, :2]
+    centre = (corners[:, :2] + corners[:, 2:]) / 2 + size * noise[:, :2]
     half = size * (1 + noise[:, 2:]) / 2
-    clipped: Tensor = clip_boxes_to_image(torch.cat([centre - half, centre + half], 1), image_size)
-    return clipped
+    return from_corners(torch.cat([centre - half, centre + half], 1), convention)
 
 
 def cell_centres(boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +105,7 @@ def cell_centres(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return x[:, None, :], y[:, :, None]
 
 
-def overlap_labels(boxes: Tensor, objects: Tensor) -> Tensor:
+def overlap_labels(boxes: Tensor, objects: Tensor, convention: Convention) -> Tensor:
     """Label the cells of ``boxes`` that lie inside ``objects`` by a margin (section 7.6).
 
     The margin is a sixth of the box on each side: for a box on its object 25 of 49 cells are 1.
@@ -106,10 +113,12 @@ def overlap_labels(boxes: Tensor, objects: Tensor) -> Tensor:
     Args:
         boxes: ``[K, 4]`` RoIs.
         objects: ``[K, 4]`` their matched objects.
+        convention: decides the width of a RoI and where an object ends.
 
     Returns:
         ``[K, 7, 7]`` float32 of 0 and 1.
     """
+    boxes, objects = to_corners(boxes, convention), to_corners(objects, convention)
     x, y = cell_centres(boxes)
     margin = (boxes[:, 2:] - boxes[:, :2]) / (CELLS - 1)
     left, top, right, bottom = (edge[:, None, None] for edge in objects.unbind(1))
@@ -119,17 +128,19 @@ def overlap_labels(boxes: Tensor, objects: Tensor) -> Tensor:
     return (inside_x & inside_y).float()
 
 
-def mask_targets(boxes: Tensor, objects: Tensor, masks: Tensor) -> Tensor:
+def mask_targets(boxes: Tensor, objects: Tensor, masks: Tensor, convention: Convention) -> Tensor:
     """Sample each object's mask at the 28x28 cell centres of its RoI.
 
     Args:
         boxes: ``[K, 4]`` RoIs.
         objects: ``[K, 4]`` boxes the masks span.
         masks: ``[K, M, M]``.
+        convention: decides what the 28x28 cells span.
 
     Returns:
         ``[K, 28, 28]`` float32 of 0 and 1; nothing lies outside the object's box.
     """
+    boxes = mask_frame(boxes, convention)
     steps = (torch.arange(MASK_SIDE, device=boxes.device, dtype=torch.float32) + 0.5) / MASK_SIDE
     points = boxes[:, None, :2] + (boxes[:, 2:] - boxes[:, :2])[:, None] * steps[None, :, None]
     size = (objects[:, 2:] - objects[:, :2]).clamp(min=1e-6)
@@ -187,12 +198,13 @@ def gather_positives(
     image_sizes: Sequence[tuple[int, int]],
     jitter: float,
     cap: int,
+    convention: Convention,
 ) -> Positives:
     """Jitter the positives of a batch and keep a random ``cap`` of them (section 7.1 to 7.3)."""
     boxes, objects, labels, masks = [], [], [], []
     for part, target, size in zip(sampled, targets, image_sizes, strict=True):
         rows = part.matches[: part.positives]
-        boxes.append(jitter_boxes(part.boxes[: part.positives], jitter, size))
+        boxes.append(jitter_boxes(part.boxes[: part.positives], jitter, size, convention))
         objects.append(target.boxes[rows])
         labels.append(target.labels[rows])
         masks.append(None if target.masks is None else target.masks[rows])

@@ -19,6 +19,7 @@ def load_backbone(pyramid: BackboneWithFPN, path: Path) -> None:
     """Fill a pyramid's backbone from a file with torchvision's parameter names.
 
     A file with folded batch norms gives only their ``bias``: scale 1, mean 0 and variance 1 then stand.
+    One of plain convolutions fills deformable ones, which then start undeformed.
     Entries the pyramid does not tap (a classifier, later layers) are left out.
 
     Args:
@@ -30,13 +31,13 @@ def load_backbone(pyramid: BackboneWithFPN, path: Path) -> None:
     """
     tensors = {name.removeprefix("features."): value for name, value in _read(path).items()}
     wanted = pyramid.body.state_dict()
-    folded = _folded_norms(pyramid.body, tensors)
-    missing = sorted(set(wanted) - set(tensors) - set(folded))
+    neutral = _folded_norms(pyramid.body, tensors) | _undeformed(wanted)
+    missing = sorted(set(wanted) - set(tensors) - set(neutral))
     if missing:
         raise InputError(
             f"{path}: lacks {len(missing)} tensors of this backbone, first {missing[0]}; is it another one?"
         )
-    state = {name: tensors.get(name, folded.get(name)) for name in wanted}
+    state = {name: tensors.get(name, neutral.get(name)) for name in wanted}
     for name, value in state.items():
         if value is None or value.shape != wanted[name].shape:
             shape = None if value is None else list(value.shape)
@@ -57,6 +58,10 @@ def _folded_norms(body: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tens
                 neutral[f"{name}.running_mean"] = torch.zeros(module.num_features)
                 neutral[f"{name}.running_var"] = torch.ones(module.num_features) - module.eps
     return neutral
+
+
+def _undeformed(wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.zeros_like(value) for name, value in wanted.items() if ".conv_offset." in name}
 
 
 def _read(path: Path) -> dict[str, Tensor]:

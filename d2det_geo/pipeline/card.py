@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from d2det_geo.config import Config
+from d2det_geo.config import Config, InferenceSettings, ModelSettings, SamplingSettings
 from d2det_geo.model.backbones import normalisation
 from d2det_geo.model.bundle import Card
 
@@ -17,30 +18,47 @@ UNMEASURED_SCORE = 0.5  # default of predict --score where neither the settings 
 
 def describe(config: Config) -> Card:
     """Write the card of the network a configuration builds, before anything was measured."""
-    model, sampling, inference = config.model, config.sampling, config.inference
+    return network_card(
+        config.model,
+        config.sampling,
+        config.inference,
+        classes=config.classes,
+        name=config.bundle.name,
+        description=config.bundle.description,
+        gsd_m=config.data.gsd_m,
+        gsd_range_m=config.bundle.gsd_range_m,
+        chip_size=config.inference.chip_size or config.data.chip_size,
+        overlap=config.data.overlap,
+        data=config.bundle.data,
+    )
+
+
+def network_card(
+    model: ModelSettings,
+    sampling: SamplingSettings,
+    inference: InferenceSettings,
+    *,
+    classes: tuple[str, ...],
+    **about: Any,
+) -> Card:
+    """Write the card of a network; ``about`` are fields of ``Card`` that do not follow from its settings."""
     mean, std = normalisation(model.backbone)
     not_parts = {"backbone_weights", "trainable_stages"}
     return Card(
-        name=config.bundle.name,
-        description=config.bundle.description,
-        classes=config.classes,
-        gsd_m=config.data.gsd_m,
-        gsd_range_m=config.bundle.gsd_range_m,
+        classes=classes,
         mean=mean,
         std=std,
-        chip_size=config.data.chip_size if inference.chip_size is None else inference.chip_size,
-        overlap=config.data.overlap,
         score=UNMEASURED_SCORE if inference.score is None else inference.score,
-        architecture={"classes": len(config.classes), **model.model_dump(mode="json", exclude=not_parts)},
+        architecture={"classes": len(classes), **model.model_dump(mode="json", exclude=not_parts)},
         proposals={
             "train_pre_nms": sampling.rpn_pre_nms,
             "train_post_nms": sampling.rpn_post_nms,
             "test_pre_nms": inference.rpn_pre_nms,
             "test_post_nms": inference.rpn_post_nms,
         },
-        sampling=sampling.model_dump(include={"rois", "positive_fraction", "dense_rois", "jitter"}),
+        sampling=sampling.model_dump(exclude={"rpn_pre_nms", "rpn_post_nms"}),
         inference=inference.model_dump(exclude={"rpn_pre_nms", "rpn_post_nms", "score", "chip_size"}),
-        data=config.bundle.data,
+        **about,
     )
 
 

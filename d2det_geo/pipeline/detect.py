@@ -19,6 +19,7 @@ from torch import Tensor
 
 from d2det_geo.detections import Detections
 from d2det_geo.errors import UsageError
+from d2det_geo.model.backbones import SIDE_MULTIPLE
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.windows import scene_windows
 from d2det_geo.seams.merger import merge_seams
@@ -31,8 +32,6 @@ Read = Callable[[Window], Chip]
 """Window in grid px -> chip ``[3, H, W]`` and which of its pixels are valid ``[H, W]``."""
 Progress = Callable[[int, int], None]
 """Called with the windows done and the windows in all."""
-
-SIDE_MULTIPLE = 32  # px: the coarsest stride of the pyramid the network pads for
 
 
 class Detector(Protocol):
@@ -175,7 +174,7 @@ def _detect_batch(
         with tally.timed("network"):
             found = network.detect(images, [chip.shape[1:] for chip in chips])
     tally.chips += len(batch)
-    tally.capped_chips += sum(len(detections) >= card.inference["detections"] for detections in found)
+    tally.capped_chips += sum(part.capped or len(part) >= card.inference["detections"] for part in found)
     parts = []
     for detections, (window, (_, valid)) in zip(found, batch, strict=True):
         kept = detections.select(_on_image(detections.boxes, valid))

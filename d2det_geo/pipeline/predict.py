@@ -13,6 +13,7 @@ import geopandas as gpd
 import shapely
 
 from d2det_geo.model.bundle import Card, load_model, read_card
+from d2det_geo.model.tta import AugmentedDetector
 from d2det_geo.pipeline.aoi import scene_area
 from d2det_geo.pipeline.detect import Detector, Progress, detect_grid
 from d2det_geo.pipeline.device import choose_device
@@ -50,7 +51,7 @@ class Summary:
     chips: int
     """of them, that went through the network"""
     capped_chips: int
-    """chips with as many detections as the network gives at most: some objects may be missing"""
+    """chips where the network reached its cap of detections: some objects may be missing"""
     dropped: dict[str, int]
     """objects left out, by reason: ``invalid`` (centre without image), ``outside`` (the AOI), ``empty`` (outline)"""
     notices: tuple[str, ...]
@@ -74,6 +75,8 @@ def predict_to_file(  # noqa: PLR0913 (the options of the command)
     device: str = "auto",
     bands: Sequence[int] | None = None,
     nodata: float | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
     """Predict a scene into a vector file, complete or not at all. Options are those of ``predict_scene``.
@@ -94,6 +97,8 @@ def predict_to_file(  # noqa: PLR0913 (the options of the command)
         device=device,
         bands=bands,
         nodata=nodata,
+        scales=scales,
+        flip=flip,
         progress=progress,
     )
     started = time.perf_counter()
@@ -115,6 +120,8 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
     device: str = "auto",
     bands: Sequence[int] | None = None,
     nodata: float | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     progress: Progress | None = None,
 ) -> gpd.GeoDataFrame:
     """Find the objects of a scene. An option that is None is what the model's bundle says.
@@ -131,6 +138,8 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a loaded network stays where it is.
         bands: which bands are red, green and blue, from 1; None lets the raster say.
         nodata: value of pixels without image, in addition to the raster's own.
+        scales: test-time augmentation: the network sees each chip enlarged by each of these, and merges.
+        flip: it sees each of them mirrored too.
         progress: called with the windows done and the windows in all.
 
     Returns:
@@ -150,6 +159,8 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
             scene = stack.enter_context(open_scene(path, gsd_m=_gsd_m(gsd, card), bands=bands, nodata=nodata))
             region, notices = _region(aoi, scene)
             network = load_model(model, str(place)) if isinstance(model, str | Path) else model
+            if flip or tuple(scales) != (1.0,):
+                network = AugmentedDetector(network, card, scales, flip=flip)
         found = detect_grid(
             scene.read,
             scene.grid_width,
@@ -192,7 +203,7 @@ def _notices(tally: Tally, limited: bool) -> tuple[str, ...]:
         notices.append(f"there is no image in {where}: the result is empty")
     if tally.capped_chips:
         notices.append(
-            f"{tally.capped_chips} of {tally.chips} chips have as many detections as the model gives at most,"
+            f"{tally.capped_chips} of {tally.chips} chips reached the number of detections the model gives at most,"
             " objects may be missing; use a smaller --chip-size"
         )
     return tuple(notices)

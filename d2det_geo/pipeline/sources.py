@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from d2det_geo.config import CocoSource, Config, GeoSource, Source, TownSource
+from d2det_geo.config import Config
+from d2det_geo.config_sources import CocoSource, GeoSource, Source, TownSource
 from d2det_geo.data.annotations import ClassMap
 from d2det_geo.data.chips import Augment, ChipSampler
 from d2det_geo.data.coco import coco_images

@@ -22,7 +22,7 @@ class Tally:
     chips: int = 0
     """of them, that went through the network"""
     capped_chips: int = 0
-    """chips with as many detections as the network gives at most: some objects may be missing"""
+    """chips where the network reached its cap of detections: some objects may be missing"""
     dropped: dict[str, int] = field(default_factory=dict)
     """objects left out, by reason: ``invalid`` (centre without image), ``outside`` (the AOI), ``empty`` (outline)"""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,49 @@
+"""Where training images come from, as a configuration says it; ``config`` holds the rest of the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GeoSource(Section):
+    """A georeferenced scene with vector labels."""
+
+    kind: Literal["geo"]
+    scene: Path
+    labels: Path
+    aoi: Path | None = Field(None, description="only this area is used; objects less than half inside are ignored")
+    class_field: str = Field("class", description="attribute that holds the class; absent means the only class")
+    weight: float = Field(1.0, gt=0, description="share of the chips drawn from this source")
+
+
+class CocoSource(Section):
+    """A COCO JSON file and the folder its file names are relative to."""
+
+    kind: Literal["coco"]
+    annotations: Path
+    images: Path | None = Field(None, description="default: the folder of the JSON file")
+    gsd_m: float | None = Field(None, gt=0, description="metres per pixel, where the JSON's images do not say")
+    weight: float = Field(1.0, gt=0)
+
+
+class TownSource(Section):
+    """Procedural towns, drawn from seeds ``first_seed`` to ``first_seed + towns - 1``."""
+
+    kind: Literal["town"]
+    first_seed: int = Field(1000, ge=0)
+    towns: int = Field(8, gt=0)
+    size: int = Field(1200, ge=256, description="side of a town, px")
+    gsd_m: float = Field(0.15, gt=0)
+    weight: float = Field(1.0, gt=0)
+
+
+Source = Annotated[GeoSource | CocoSource | TownSource, Field(discriminator="kind")]

@@ -1,0 +1,117 @@
+"""The operators in the authors' convention, forward and backward, against numbers from their code."""
+
+import json
+
+import pytest
+import torch
+from torchvision.ops import batched_nms
+
+from d2det_geo.model.convention import Convention, from_corners, to_corners
+from d2det_geo.model.pooling import PlainPooling
+from d2det_ops import roi_pool, soft_nms
+from tests.golden.goldens import golden
+from tests.golden.network import our_boxes
+
+LEGACY = Convention.LEGACY
+DEFORMABLE = json.loads(str(golden("deform_pool_golden").arrays["spec_json"]))
+
+
+@pytest.mark.parametrize("case", range(len(DEFORMABLE)))
+def test_deformable_pooling_and_its_gradients(case):
+    numbers, spec = golden("deform_pool_golden"), DEFORMABLE[case]
+    features = numbers[f"c{case}_feat"].clone().requires_grad_()
+    offsets = spread = None
+    if not spec["no_trans"]:
+        offsets = numbers[f"c{case}_offset"].clone().requires_grad_()
+        repeat = spec["out_size"] // spec["part_size"]
+        spread = (offsets * spec["trans_std"]).repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
+    pooled = roi_pool(
+        features,
+        our_boxes(numbers[f"c{case}_rois"]),
+        bins=spec["out_size"],
+        samples=spec["sample_per_part"],
+        stride=round(1 / spec["spatial_scale"]),
+        offsets=spread,
+        legacy=True,
+    )
+    numbers.close(f"c{case}_out", pooled, 1e-5)
+    pooled.backward(numbers[f"c{case}_grad_out"])
+    numbers.close(f"c{case}_grad_feat", features.grad, 5e-5)
+    if offsets is not None:
+        numbers.close(f"c{case}_grad_offset", offsets.grad, 5e-5)
+
+
+def test_the_legacy_sampler_counts_only_what_it_keeps():
+    numbers, spec = golden("deform_pool_golden"), DEFORMABLE[0]
+    pooled = roi_pool(
+        torch.ones(2, 4, 18, 23),
+        our_boxes(numbers["c0_rois"]),
+        bins=spec["out_size"],
+        samples=spec["sample_per_part"],
+        stride=4,
+        legacy=True,
+    )
+    torch.testing.assert_close(pooled[:, :1], (numbers["c0_count"] > 0).float())
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_roi_align_and_its_gradient(case):
+    numbers = golden("roi_align_golden")
+    level = (4, 8, 16, 32).index(round(1 / numbers[f"c{case}_scale"].item()))
+    features = numbers[f"c{case}_feat"].clone().requires_grad_()
+    pooling = PlainPooling(14, LEGACY)
+    pooled = pooling.pool(level, features, our_boxes(numbers[f"c{case}_rois"]))
+    numbers.close(f"c{case}_out", pooled, 1e-5)
+    pooled.backward(numbers[f"c{case}_grad_out"])
+    numbers.close(f"c{case}_grad_feat", features.grad, 5e-5)
+
+
+@pytest.mark.parametrize("name", ["soft_nms", "soft_nms2"])
+def test_soft_nms(name):
+    numbers = golden("boxes_nms_decode_golden")
+    entries = numbers[f"{name}_in"]
+    least = numbers["soft_nms_min_score"].item()
+    kept, scores = soft_nms(
+        our_boxes(entries[:, :4]),
+        entries[:, 4],
+        torch.zeros(len(entries)),
+        iou=numbers[f"{name}_iou_thr"].item(),
+        least_score=least,
+    )
+    assert kept.tolist() == numbers[f"{name}_inds"].tolist()
+    numbers.close(f"{name}_dets", torch.cat([entries[kept, :4], scores[:, None]], 1), 1e-6)
+
+
+def test_soft_nms_of_many_classes():
+    numbers = golden("boxes_nms_decode_golden")
+    boxes, labels = numbers["mcsoft_boxes"], numbers["mcsoft_labels_1based"] - 1
+    kept, scores = soft_nms(our_boxes(boxes), numbers["mcsoft_scores"], labels, iou=0.5)
+    found = torch.cat([boxes[kept], scores[:, None]], 1)[:100]
+    theirs = numbers["mcsoft_dets"]
+    order = theirs[:, 4].argsort(descending=True, stable=True)  # they list class by class
+    torch.testing.assert_close(found, theirs[order], atol=1e-5, rtol=0)
+    assert labels[kept][:100].tolist() == numbers["mcsoft_labels_0based"][order].tolist()
+
+
+def test_nms_keeps_the_same_boxes():
+    numbers = golden("boxes_nms_decode_golden")
+    entries = numbers["nms_in"]
+    kept = batched_nms(our_boxes(entries[:, :4]), entries[:, 4], torch.zeros(len(entries)), numbers["nms_thr"].item())
+    assert sorted(kept.tolist()) == numbers["nms_keep"].tolist()
+
+
+def test_corners_are_the_authors_boxes():
+    boxes = torch.tensor([[1.0, 2.0, 11.0, 22.0]])
+    assert to_corners(boxes, LEGACY).tolist() == [[1.0, 2.0, 10.0, 21.0]]
+    assert torch.equal(to_corners(boxes, Convention.ALIGNED), boxes)
+    torch.testing.assert_close(from_corners(to_corners(boxes, LEGACY), LEGACY), boxes)
+
+
+def test_on_the_centre_of_a_cell_an_offset_has_no_gradient():
+    features = torch.randn(1, 3, 6, 7)
+    roi = torch.tensor([[0, 6.0, 10.0, 15.0, 19.0]])  # at stride 4 the first sample lies on cell (row 2, column 1)
+    offsets = torch.zeros(1, 2, 1, 1, requires_grad=True)
+    pooled = roi_pool(features, roi, bins=1, samples=1, stride=4, offsets=offsets, legacy=True)
+    assert torch.equal(pooled[0, :, 0, 0], features[0, :, 2, 1])
+    pooled.sum().backward()
+    assert offsets.grad.abs().sum() == 0
