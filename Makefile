@@ -2,7 +2,7 @@
 #   make demo    a made-up town, predicted, scored and drawn in demo/
 #   make test    every test
 #   make lint    ruff, mypy, import-linter
-#   make real    the shipped model on a real scene, if the data is there
+#   make real    the shipped model on a real scene, if the data is there; memory, time and start of the command
 #   make clean   remove what the above made
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,6 +24,7 @@ lint: $(VENV)/.installed-lint
 
 real: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/bench/real_scene.sh
+	$(BIN)/python tests/bench/predict_limits.py
 
 clean:
 	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
