@@ -2,7 +2,7 @@
 #   make demo    a made-up town, predicted, scored and drawn in demo/
 #   make test    every test
 #   make lint    ruff, mypy, import-linter
-#   make real    the shipped model on a real scene, if the data is there
+#   make real    the shipped model on a real scene, if the data is there; memory, time and start of the command
 #   make clean   remove what the above made
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/d2det demo --out demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto  # a process for each core: threads beside them would fight
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -24,6 +24,7 @@ lint: $(VENV)/.installed-lint
 
 real: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/bench/real_scene.sh
+	$(BIN)/python tests/bench/predict_limits.py
 
 clean:
 	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,19 @@ from d2det_geo.model.d2det import D2Det
 from tests.golden.network import official_network
 
 NORTH_UP = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Find real data, which is no part of the project; a test that asks for what is not there is skipped."""
+    root = Path(os.environ.get("D2DET_SHARED", Path(__file__).parents[2] / "shared")) / "data"
+
+    def folder(name: str) -> Path:
+        if not (root / name).is_dir():
+            pytest.skip(f"no real data at {root / name}; D2DET_SHARED says where it is")
+        return root / name
+
+    return folder
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """Training chips: pixels and objects under one affine view, their place, and the sampler."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import shapely
@@ -16,10 +13,6 @@ from d2det_geo.data.chips import MASK_CELLS, Augment, ChipSampler, draw_chip
 from d2det_geo.data.images import LabelledImage, array_reader
 from d2det_geo.data.towns import town_images
 from d2det_geo.data.vector import labelled_scene
-
-SHARED = Path(os.environ.get("D2DET_SHARED", Path(__file__).parents[2] / "shared"))
-BUILDINGS = SHARED / "data" / "buildings"
-needs_buildings = pytest.mark.skipif(not BUILDINGS.is_dir(), reason=f"no real data at {BUILDINGS}")
 
 WIDTH, HEIGHT = 230, 170
 SIZE = 64
@@ -215,13 +208,13 @@ def test_towns():
     assert np.array_equal(coarse[0].read(5, 9, 60, 50), oracle[:, 9:59, 5:65])
 
 
-@needs_buildings
-def test_real_chips_hold_whole_roofs():
+def test_real_chips_hold_whole_roofs(shared_data):
+    buildings = shared_data("buildings")
     image = labelled_scene(
-        BUILDINGS / "scene.tif",
-        BUILDINGS / "labels.geojson",
+        buildings / "scene.tif",
+        buildings / "labels.geojson",
         class_map=ClassMap(("building",)),
-        aoi=BUILDINGS / "aoi_train.geojson",
+        aoi=buildings / "aoi_train.geojson",
     )
     sampler = ChipSampler([(1.0, [image])], 384, Augment(flip=True, rotate="any", scale=(0.8, 1.33)))
     chips = [sampler.draw(0, 0, index) for index in range(12)]

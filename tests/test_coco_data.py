@@ -1,9 +1,7 @@
 """COCO files: rows to objects, both notations of outlines, resampling, and every way a row can be wrong."""
 
 import json
-import os
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,10 +20,6 @@ from d2det_geo.data.coco import coco_images
 from d2det_geo.data.coco_file import ImageRow, Runs, read_coco
 from d2det_geo.data.coco_shapes import outline
 from d2det_geo.errors import InputError
-
-SHARED = Path(os.environ.get("D2DET_SHARED", Path(__file__).parents[2] / "shared")) / "data"
-needs_vehicles = pytest.mark.skipif(not (SHARED / "vehicles").is_dir(), reason=f"no real data at {SHARED}/vehicles")
-needs_thermal = pytest.mark.skipif(not (SHARED / "thermal").is_dir(), reason=f"no real data at {SHARED}/thermal")
 
 WIDTH, HEIGHT = 60, 40
 CLASSES = ClassMap(("car", "boat"), {"van": "car", "tree": ""}, ("blur",))
@@ -293,9 +287,8 @@ def test_a_damaged_image_is_named_when_read(write, tmp_path):
         image.read(0, 0, 5, 6)
 
 
-@needs_vehicles
-def test_real_vehicles_by_pycocotools(capsys):
-    path = SHARED / "vehicles" / "train.json"
+def test_real_vehicles_by_pycocotools(shared_data, capsys):
+    path = shared_data("vehicles") / "train.json"
     names = ClassMap(
         ("vehicle",),
         {"car": "vehicle", "truck": "vehicle", "bus": "vehicle", "building": "", "airplane": ""},
@@ -317,9 +310,8 @@ def test_real_vehicles_by_pycocotools(capsys):
     assert images[0].read(200, 100, 64, 48).std() > 5
 
 
-@needs_thermal
-def test_real_thermal_counts():
-    path = SHARED / "thermal" / "train.json"
+def test_real_thermal_counts(shared_data):
+    path = shared_data("thermal") / "train.json"
     data = json.loads(path.read_text())
     names = {row["id"]: row["name"] for row in data["categories"]}
     classes = ("Person", "Car", "Bicycle", "OtherVehicle")

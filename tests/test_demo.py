@@ -18,7 +18,7 @@ from rasterio.features import rasterize
 
 from d2det_geo.detections import Detections
 from d2det_geo.errors import D2DetError, UsageError
-from d2det_geo.model.bundle import Card, packaged_bundles
+from d2det_geo.model.bundle import Card
 from d2det_geo.pipeline.demo import DEMO_SEED, run_demo, write_town
 from d2det_geo.pipeline.preview import draw_preview
 from d2det_geo.town import Town, make_town
@@ -145,7 +145,6 @@ def test_unknown_model(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif("buildings" not in packaged_bundles(), reason="the buildings bundle is not packaged yet")
 def test_the_shipped_model_finds_the_town(tmp_path):
     report = run_demo(tmp_path, size=600, device="cpu")
     assert report.model == "buildings"

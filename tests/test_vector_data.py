@@ -1,8 +1,6 @@
 """A raster with vector labels as one labelled image: places, the AOI rule, classes, bad input."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -18,10 +16,6 @@ from d2det_geo.data.annotations import IGNORE, ClassMap
 from d2det_geo.data.vector import judge_inside, labelled_scene
 from d2det_geo.errors import InputError
 from d2det_geo.raster.scene import open_scene
-
-SHARED = Path(os.environ.get("D2DET_SHARED", Path(__file__).parents[2] / "shared"))
-BUILDINGS = SHARED / "data" / "buildings"
-needs_buildings = pytest.mark.skipif(not BUILDINGS.is_dir(), reason=f"no real data at {BUILDINGS}")
 
 WIDTH, HEIGHT = 120, 90
 CLASSES = ClassMap(("roof", "pool"), {"shed": "roof", "tree": ""}, ("unsure",))
@@ -156,15 +150,15 @@ def test_without_georeference_labels_are_pixels(tmp_path):
     assert image.annotations.boxes.tolist() == [[5, 6, 25, 19]]
 
 
-@needs_buildings
 @pytest.mark.parametrize(("aoi", "top", "bottom"), [("aoi_train", 0, 3072), ("aoi_val", 3072, 4096), (None, 0, 4096)])
-def test_real_buildings_by_a_second_road(aoi, top, bottom):
-    path = aoi and BUILDINGS / f"{aoi}.geojson"
+def test_real_buildings_by_a_second_road(shared_data, aoi, top, bottom):
+    buildings = shared_data("buildings")
+    path = aoi and buildings / f"{aoi}.geojson"
     image = labelled_scene(
-        BUILDINGS / "scene.tif", BUILDINGS / "labels.geojson", class_map=ClassMap(("building",)), aoi=path
+        buildings / "scene.tif", buildings / "labels.geojson", class_map=ClassMap(("building",)), aoi=path
     )
-    with rasterio.open(BUILDINGS / "scene.tif") as file:
-        frame = gpd.read_file(BUILDINGS / "labels.geojson").to_crs(file.crs)
+    with rasterio.open(buildings / "scene.tif") as file:
+        frame = gpd.read_file(buildings / "labels.geojson").to_crs(file.crs)
         left, upper = file.transform.c, file.transform.f
         pixel = file.transform.a
     region = shapely.box(left, upper - bottom * pixel, left + 3072 * pixel, upper - top * pixel)

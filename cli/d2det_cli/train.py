@@ -30,7 +30,8 @@ def train(
 ) -> None:
     """Train a detector on your data; write a model bundle.
 
-    Example: d2det train configs/buildings.yaml --out runs/buildings
+    Example: d2det train mine.yaml --out runs/mine. The README has a whole mine.yaml to start from, and one, tiny.yaml,
+    that needs no data. configs/buildings.yaml made the packaged model; its head says where its data is published.
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them")
