@@ -70,9 +70,10 @@ def test_arguments_out_of_range(arguments, named):
 
 def test_memory_is_bounded():
     """A third of the 600 MB that 3000 px may take, at less than a third of its pixels."""
+    # VmHWM, since getrusage also remembers the process that started this one
     code = (
-        "import resource; from d2det_geo.town import make_town; make_town(3, 1500);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "import re, pathlib; from d2det_geo.town import make_town; make_town(3, 1500);"
+        "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])"
     )
     root = Path(__file__).parents[1]
     peak_kib = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=root).stdout)
@@ -207,7 +208,7 @@ def test_outline_is_the_union_of_its_wings(seed, length, width):
     assert shapely.symmetric_difference(outline, shapely.union_all(wings)).area < 1e-6
     np.testing.assert_allclose(outline.bounds, [-length / 2, -width / 2, length / 2, width / 2])
     sides = shape.wings[:, 2:] - shape.wings[:, :2]
-    assert (sides >= min(3.0, length, width)).all()
+    assert (sides >= min(2.2, length, width)).all()
 
 
 # --- painting ---------------------------------------------------------------------------------------------

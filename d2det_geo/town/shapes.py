@@ -26,7 +26,7 @@ _UNIT = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
 def draw_shape(rng: np.random.Generator, length: float, width: float) -> Shape:
     """Draw a footprint that fills a ``length`` by ``width`` metres rectangle from edge to edge.
 
-    Wings stay at least 3.2 m wide; a rectangle too small for them stays a rectangle.
+    Wings stay at least 2.2 m wide; a rectangle too small for them stays a rectangle.
     """
     size = np.array([length, width])
     kind = str(rng.choice(["rectangle", "L", "T", "U"], p=[0.62, 0.24, 0.07, 0.07]))
