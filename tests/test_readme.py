@@ -10,37 +10,17 @@ from pathlib import Path
 import geopandas
 import pytest
 import rasterio
-from affine import Affine
-from shapely import Polygon, box
 
 from d2det_cli.main import app
 from d2det_geo import errors
 from d2det_geo.config import load_config
-from d2det_geo.town import make_town
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHECKOUT = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cuda_ops"))
-BLOCKS = re.findall(r"^```(bash|python|yaml)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```(bash|python|yaml|json)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines() if line.strip()]
-SIZE = 640  # px: the made-up scene of the reader
-GSD_M = 0.15
-
-
-def write_scene(folder: Path) -> None:
-    """Put what the README takes for granted into ``folder``: a scene, its truth, an area of interest."""
-    town = make_town(seed=5, size=SIZE, gsd_m=GSD_M)
-    west, north = 334_000, 3_065_000
-    transform = Affine(GSD_M, 0, west, 0, -GSD_M, north)
-    profile = {"driver": "GTiff", "width": SIZE, "height": SIZE, "count": 3, "dtype": "uint8", "crs": "EPSG:32645"}
-    with rasterio.open(folder / "scene.tif", "w", transform=transform, **profile) as scene:
-        scene.write(town.image)
-    outlines = [Polygon(outline * (GSD_M, -GSD_M) + (west, north)) for outline in town.polygons]
-    truth = geopandas.GeoDataFrame({"class": ["building"] * len(outlines)}, geometry=outlines, crs="EPSG:32645")
-    truth.to_crs(4326).to_file(folder / "truth.geojson")
-    side = 0.75 * SIZE * GSD_M
-    area = geopandas.GeoDataFrame(geometry=[box(west, north - side, west + side, north)], crs="EPSG:32645")
-    area.to_crs(4326).to_file(folder / "aoi.geojson")
+DEMO = "demo --out demo --size 640"  # what `make demo` runs, on a smaller town
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -54,11 +34,14 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def reading(tmp_path_factory):
     """Follow the README from top to bottom; what each block or line gave, by its text."""
     folder = tmp_path_factory.mktemp("reader")
-    write_scene(folder)
+    demo = run(["-m", "d2det_cli", *DEMO.split()], folder)
+    assert demo.returncode == 0, demo.stderr
     results = {}
     for language, text in BLOCKS:
         if language == "yaml":
             (folder / text.partition("\n")[0].removeprefix("# ")).write_text(text)
+        elif language == "json":
+            (folder / "aoi.geojson").write_text(text)
         elif language == "python":
             results[text] = run(["-c", text], folder)
         else:
@@ -99,7 +82,7 @@ def test_the_written_files_open_elsewhere(reading):
     objects = geopandas.read_file(folder / "buildings.geojson")
     assert objects.crs == "EPSG:4326"
     assert {"class", "score", "area_m2"} <= set(objects.columns)
-    assert geopandas.read_file(folder / "centre.gpkg").crs == "EPSG:32645"
+    assert geopandas.read_file(folder / "corner.gpkg").crs == "EPSG:32645"
     chips = sorted((folder / "chips").rglob("*.tif"))
     with rasterio.open(chips[0]) as chip:
         assert (chip.width, chip.height, chip.crs.to_epsg()) == (256, 256, 32645)

@@ -10,14 +10,13 @@ import typer
 
 from d2det_cli import options
 from d2det_cli.failures import GO_ON
-from d2det_cli.options import say
 from d2det_cli.progress import ProgressMode, progress
 from d2det_geo.errors import UsageError
 
 
 def train(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; configs/ has examples.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; the README and configs/ have examples.")],
     *,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Checkpoint, log, bundle.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
@@ -30,8 +29,7 @@ def train(
 ) -> None:
     """Train a detector on your data; write a model bundle.
 
-    Example: d2det train mine.yaml --out runs/mine. The README has a whole mine.yaml to start from, and one, tiny.yaml,
-    that needs no data. configs/buildings.yaml made the packaged model; its head says where its data is published.
+    Example, with the file in the README that needs no data: d2det train tiny.yaml --out runs/tiny --max-steps 2
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them")
@@ -59,4 +57,4 @@ def train(
         summary = run(settings, out, **start, progress=stepped, command=command)
     if not quiet:
         scores = "".join(f", {name} {value:.3f}" for name, value in summary.scores.items())
-        say(f"{summary.bundle}: {summary.steps} steps in {summary.seconds / 60:.1f} min{scores}")
+        options.say(f"{summary.bundle}: {summary.steps} steps in {summary.seconds / 60:.1f} min{scores}")

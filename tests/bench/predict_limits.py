@@ -85,9 +85,10 @@ def limits(folder: Path) -> Iterator[bool]:
             demo = folder / "demo" / "scene.tif"
         scene, limit = demo, None
     seconds = predict(scene, folder)["seconds"]
-    outside = 1 - seconds["network"] / sum(seconds.values())
+    total = sum(seconds.values())
+    outside = 1 - seconds["network"] / total
     yield check(
-        f"share of the wall time outside the network, in {sum(seconds.values()):.0f} s of {scene}",
+        f"share of the wall time outside the network, in {total:.0f} s of {scene}",
         outside,
         limit,
         "of 1",
