@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from d2det_geo.config_sources import Section, Source
 from d2det_geo.errors import InputError, UsageError
@@ -63,8 +63,8 @@ class ModelSettings(Section):
     masks: bool = True
     discriminative_pooling: bool = Field(True, description="off: plain RoIAlign in the classification branch")
     dense_regression: bool = Field(True, description="off: one box per RoI from fully connected layers")
-    channels: int = Field(256, gt=0, description="of the feature pyramid")
-    anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
+    channels: int = Field(256, gt=0, multiple_of=16, description="of the feature pyramid")
+    anchor_sizes: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256, 512)
     dlr_convs: int = Field(8, gt=0)
     dlr_channels: int = Field(576, gt=0, multiple_of=16)
     classifier_width: int = Field(1024, gt=0)
@@ -126,7 +126,7 @@ class RunSettings(Section):
 
     steps: int = Field(gt=0)
     batch_size: int = Field(2, gt=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_minutes: float = Field(5.0, gt=0)
     validate_every: int = Field(500, gt=0, description="steps")

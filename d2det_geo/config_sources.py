@@ -41,8 +41,8 @@ class TownSource(Section):
     kind: Literal["town"]
     first_seed: int = Field(1000, ge=0)
     towns: int = Field(8, gt=0)
-    size: int = Field(1200, ge=256, description="side of a town, px")
-    gsd_m: float = Field(0.15, gt=0)
+    size: int = Field(1200, ge=256, le=8192, description="side of a town, px")
+    gsd_m: float = Field(0.15, ge=0.05, le=1)
     weight: float = Field(1.0, gt=0)
 
 

@@ -46,7 +46,8 @@ def train(
     from d2det_geo.pipeline.train import train as run
 
     limit = [] if max_steps is None else ["--max-steps", str(max_steps)]
-    command = shlex.join(["d2det", "train", str(config), "--out", str(out), *limit, "--device", device])
+    place = [] if device == "auto" else ["--device", device]
+    command = shlex.join(["d2det", "train", str(config), "--out", str(out), *limit, *place])
     with progress(show, "train", quiet=quiet) as report:
 
         def stepped(done: int, total: int, note: str) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from d2det_geo.detections import Detections
 from d2det_geo.errors import UsageError
 from d2det_geo.model.backbones import SIDE_MULTIPLE
+from d2det_geo.pipeline.device import device_of
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.windows import scene_windows
 from d2det_geo.seams.merger import merge_seams
@@ -166,7 +167,7 @@ def _detect_batch(
     batch: Sequence[tuple[Window, Chip]], network: Detector, card: Card, tally: Tally
 ) -> list[tuple[Detections, Window]]:
     """Run the network on chips of one size; the detections come back in grid px, each chip with its window."""
-    device = next((weights.device for weights in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     chips = [pixels for _, (pixels, _) in batch]
     with torch.inference_mode():
         with tally.timed("read"):

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 
 from d2det_geo.errors import DependencyError, UsageError
 
+
+class HasParameters(Protocol):
+    """Anything with weights."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Give the weights."""
+        ...
+
+
 _CUDA = re.compile(r"cuda(?::(\d+))?")
+
+
+def device_of(network: HasParameters) -> torch.device:
+    """Tell where a network's weights are; one without weights computes on the CPU."""
+    return next((weights.device for weights in network.parameters()), torch.device("cpu"))
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -16,7 +16,7 @@ from d2det_geo.model.bundle import Card, load_model, read_card
 from d2det_geo.model.tta import AugmentedDetector
 from d2det_geo.pipeline.aoi import scene_area
 from d2det_geo.pipeline.detect import Detector, Progress, detect_grid
-from d2det_geo.pipeline.device import choose_device
+from d2det_geo.pipeline.device import choose_device, device_of
 from d2det_geo.pipeline.objects import object_frame, touches
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.scene import Scene, open_scene
@@ -154,7 +154,7 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
     tally = Tally()
     with ExitStack() as stack:
         with tally.timed("open"):
-            place = choose_device(device)
+            place = choose_device(device) if isinstance(model, str | Path) else device_of(model)
             card = read_card(model) if isinstance(model, str | Path) else model.card
             scene = stack.enter_context(open_scene(path, gsd_m=_gsd_m(gsd, card), bands=bands, nodata=nodata))
             region, notices = _region(aoi, scene)
