@@ -24,7 +24,7 @@ from d2det_geo import __version__
 from d2det_geo.config import load_config
 from d2det_geo.errors import D2DetError
 from d2det_geo.model.bundle import build_from_card, save_bundle
-from d2det_geo.pipeline.train import describe
+from d2det_geo.pipeline.card import describe
 from d2det_geo.town import make_town
 
 ROOT = Path(__file__).parents[1]
