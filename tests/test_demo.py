@@ -15,7 +15,9 @@ import torch
 from affine import Affine
 from PIL import Image
 from rasterio.features import rasterize
+from typer.testing import CliRunner
 
+from d2det_cli.main import app
 from d2det_geo.detections import Detections
 from d2det_geo.errors import D2DetError, UsageError
 from d2det_geo.model.bundle import Card
@@ -149,6 +151,14 @@ def test_the_shipped_model_finds_the_town(tmp_path):
     report = run_demo(tmp_path, size=600, device="cpu")
     assert report.model == "buildings"
     assert report.metrics["f1"] >= 0.6
+
+
+@pytest.mark.parametrize(("seed", "said"), [(1000, True), (1011, True), (1012, False)])
+def test_towns_of_the_training_are_named_as_such(tmp_path, seed, said):
+    arguments = ["demo", "--out", str(tmp_path), "--size", "256", "--seed", str(seed), "--device", "cpu"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert (f"notice: the model was trained on town {seed}" in result.stderr) == said
 
 
 # --- the picture ------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from d2det_cli import options
 from d2det_cli.progress import ProgressMode, progress
 from d2det_cli.tables import demo_table
 
+TRAINED_ON = range(1000, 1012)  # seeds of the towns the packaged model has seen: configs/buildings.yaml
+
 
 def demo(
     *,
@@ -37,6 +39,8 @@ def demo(
         options.print_json({**asdict(result), "files": files})
         return
     if not quiet:
+        if seed in TRAINED_ON and result.model == "buildings":
+            options.say(f"notice: the model was trained on town {seed}, so its scores here say little")
         for notice in result.notices:
             options.say(f"notice: {notice}")
     typer.echo(demo_table(result))
