@@ -154,7 +154,9 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
     tally = Tally()
     with ExitStack() as stack:
         with tally.timed("open"):
-            place = choose_device(device) if isinstance(model, str | Path) else device_of(model)
+            place = choose_device(device)
+            if not isinstance(model, str | Path):
+                place = device_of(model)
             card = read_card(model) if isinstance(model, str | Path) else model.card
             scene = stack.enter_context(open_scene(path, gsd_m=_gsd_m(gsd, card), bands=bands, nodata=nodata))
             region, notices = _region(aoi, scene)
