@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from d2det_geo.model.d2det import D2Det
 from tests.golden.network import official_network
+
+# A shell starts what it runs in the background deaf to Ctrl-C, and the tests of Ctrl-C would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NORTH_UP = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 
