@@ -176,3 +176,10 @@ def test_aoi_is_the_union(tmp_path):
     assert aoi.area == 18 + 5
     assert aoi.geom_type == "MultiPolygon"
     assert aoi.is_valid
+
+
+def test_points_are_called_points_also_when_they_have_to_be_reprojected(tmp_path):
+    frame = gpd.GeoDataFrame(geometry=[shapely.Point(85.519, 27.634)], crs=4326)
+    pyogrio.write_dataframe(frame, tmp_path / "points.geojson")
+    with pytest.raises(InputError, match=r"holds no polygon with an area \(found Point\)"):
+        read_objects(tmp_path / "points.geojson", crs=UTM)

@@ -172,7 +172,9 @@ def test_a_short_name_is_not_looked_for_in_words(tmp_path: Path, monkeypatch: py
     Path("t").write_bytes(b"a picture of a town\n")
     with pytest.raises(InputError) as caught:
         open_scene("t")
-    assert str(caught.value).startswith("t: not a raster GDAL can read (it not recognized as being in a supported")
+    assert str(caught.value).startswith(
+        "t: not a raster GDAL can read (the file not recognized as being in a supported"
+    )
 
 
 def test_readers_at_once_leave_the_cache_as_it_was() -> None:

@@ -85,13 +85,13 @@ def _json_lines(what: str) -> Report:
 
 
 def _lines(what: str) -> Report:
-    shown = -1
+    shown, said = -1, ""
 
     def report(done: int, total: int, note: str = "") -> None:
-        nonlocal shown
+        nonlocal shown, said
         tenth = 10 * done // max(total, 1)
-        if tenth > shown:
-            shown = tenth
+        if tenth > shown or (done == total and note != said):  # what still goes on at the end is worth a line
+            shown, said = tenth, note
             typer.echo(f"d2det: {what} {done}/{total}{'  ' if note else ''}{note}", err=True)
 
     return report

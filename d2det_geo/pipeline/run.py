@@ -90,6 +90,7 @@ class Run:
                 losses = self.step(step, batch)
                 self.state = TrainedSoFar(step + 1, self.state.seconds + time.monotonic() - started)
             if images and (step + 1) % settings.validate_every == 0 and step + 1 < last:
+                _tell(report, step, last, "validating")
                 scores = _rounded(validate(self._averaged(), self.card, images).metrics())
                 self._log({"validation": scores})
                 validation = f", AP {scores.get('ap', 0):.3f} at step {step + 1}"
@@ -98,8 +99,8 @@ class Run:
             if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
-            if report is not None:
-                report(step + 1, last, f"loss {sum(losses.values()):.3f}{validation}")
+            _tell(report, step + 1, last, f"loss {sum(losses.values()):.3f}{validation}")
+        _tell(report, last, last, "validating" if images else "writing the bundle")
 
     def step(self, step: int, batch: list[TrainingChip]) -> dict[str, float]:
         """Take one step; return the losses by name.
@@ -193,6 +194,11 @@ def _batches(chips: ChipSampler, config: Config, first: int, last: int) -> Itera
             if step + 1 < last:
                 ahead.append(reader.submit(draw, step + 1))
             yield step, batch
+
+
+def _tell(report: Report | None, done: int, total: int, note: str) -> None:
+    if report is not None:
+        report(done, total, note)
 
 
 def _targets(chip: TrainingChip, device: torch.device) -> Targets:

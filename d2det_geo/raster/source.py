@@ -142,6 +142,6 @@ def _check_file(path: Path) -> None:
 
 def _reason(error: Exception, name: str) -> str:
     """Take GDAL's own words, in one line, without the name the message starts with anyway."""
-    words = str(error.__cause__ or error).replace(f"'{name}'", "it")
+    words = str(error.__cause__ or error).replace(f"'{name}'", "the file")
     # Only where the message names its file: a short name may be part of any word.
-    return " ".join(re.sub(rf"(?<!\S){re.escape(name)}(?=[:,]|$)", "it", words).split())
+    return " ".join(re.sub(rf"(?<!\S){re.escape(name)}(?=[:,]|$)", "the file", words).split())

@@ -183,6 +183,7 @@ def _reproject(objects: gpd.GeoDataFrame, crs: CRS, path: Path) -> gpd.GeoDataFr
         moved = objects.to_crs(target)
     except pyproj.exceptions.ProjError as error:
         raise InputError(f"{path}: cannot be reprojected to {target.name} ({error}); check its CRS") from error
-    if not np.isfinite(shapely.bounds(moved.geometry.to_numpy())).all():
+    shapes = moved.geometry.to_numpy()
+    if not np.isfinite(shapely.bounds(shapes[~shapely.is_empty(shapes)])).all():
         raise InputError(f"{path}: lies where {target.name} is not defined; check its coordinates and CRS")
     return moved
