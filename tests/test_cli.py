@@ -140,7 +140,8 @@ BAD_SCENES = {
     "missing.tif": "no such file; check the path",
     "folder": "is a directory; give the raster file inside it",
     "empty.tif": "is empty (0 bytes); fetch the file again",
-    "text.tif": "not a raster GDAL can read (the file not recognized as being in a supported file format.); check the file",
+    "text.tif": "not a raster GDAL can read"
+    " (the file not recognized as being in a supported file format.); check the file",
     "grey.tif": "has 1 band and the model wants red, green, blue; name three, for example --bands 1,1,1",
     "two.tif": "has 2 bands and the model wants red, green, blue; name three, for example --bands 1,1,1",
 }
