@@ -10,9 +10,9 @@ import torch
 from d2det_geo.metrics.geo import score_objects
 from d2det_geo.model.build import Architecture, ProposalLimits, build_model
 from d2det_geo.model.d2det import Inference, Sampling
-from d2det_geo.model.pooling import roi_levels
 from d2det_geo.model.targets import Targets
 from d2det_geo.vector.polygons import box_polygons, mask_polygons
+from d2det_ops.pyramid import roi_levels
 
 SMALL = Architecture(
     classes=2,

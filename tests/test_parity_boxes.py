@@ -12,9 +12,9 @@ from d2det_geo.model.convention import Convention, clip_boxes, clip_refined, to_
 from d2det_geo.model.heads import combine_votes, decode_votes
 from d2det_geo.model.losses import class_loss, overlap_loss, regression_loss, vote_loss
 from d2det_geo.model.matching import match_legacy
-from d2det_geo.model.pooling import roi_levels
 from d2det_geo.model.rpn import assign_legacy
 from d2det_geo.model.targets import cell_centres, overlap_labels
+from d2det_ops.pyramid import roi_levels
 from tests.golden.goldens import golden
 from tests.golden.network import our_boxes
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 
 from d2det_geo.model.convention import Convention, to_corners
-from d2det_geo.model.pooling import roi_levels
+from d2det_ops.pyramid import roi_levels
 from tests.golden import weights_rule
 from tests.golden.goldens import golden
 from tests.golden.network import IMAGE_SIZE, images, our_boxes

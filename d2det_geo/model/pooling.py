@@ -11,19 +11,11 @@ from torch import Tensor, nn
 from d2det_geo.model.backbones import STRIDES
 from d2det_geo.model.convention import Convention
 from d2det_ops import discriminative_pool, roi_pool
+from d2det_ops.pyramid import LEVELS, roi_levels
 
-LEVELS = 4  # RoIs are pooled from P2 to P5
-FINEST_SIDE = 56  # RoIs of this side and up to twice it belong to P2
 OFFSET_SHARE = 0.1  # gamma: a predicted offset of 1 moves a bin by a tenth of the RoI
 
 LevelPool = Callable[[Tensor, Tensor], Tensor]
-
-
-def roi_levels(rois: Tensor) -> Tensor:
-    """Pyramid level of each RoI ``[K, 5]``: 0 (P2) to 3 (P5), borders at 112, 224 and 448 px (section 4)."""
-    size = (rois[:, 3:] - rois[:, 1:3]).clamp(min=0)
-    side = size.prod(1).sqrt()
-    return (side / FINEST_SIDE + 1e-6).log2().floor().clamp(0, LEVELS - 1).long()
 
 
 def pool_by_level(features: Sequence[Tensor], rois: Tensor, pools: Sequence[LevelPool], bins: int) -> Tensor:
