@@ -1,0 +1,1 @@
+"""What the operators cost, beside torchvision's and the plain references; no part of the wheel."""
