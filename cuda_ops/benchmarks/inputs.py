@@ -32,7 +32,7 @@ def rois(count: int, images: int, side: int) -> Tensor:
     """``[K, 5]`` RoIs inside chips of ``side`` px, their sizes log-uniform, up to twice as long as wide."""
     source = generator(1)
     spread = torch.rand(count, 4, generator=source)
-    size = SMALLEST * (min(LARGEST, side / 2) / SMALLEST) ** spread[:, 0]
+    size = SMALLEST * (min(LARGEST, side / 1.5) / SMALLEST) ** spread[:, 0]
     stretch = 2 ** (spread[:, 1] - 0.5)
     sides = torch.stack([size * stretch, size / stretch], 1)
     low = spread[:, 2:] * (side - sides)

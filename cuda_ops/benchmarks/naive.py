@@ -40,7 +40,7 @@ def deform_roi_pool(
 
 
 def _positions(boxes: Tensor, offsets: Tensor | None, bins: int, samples: int, stride: int) -> tuple[Tensor, Tensor]:
-    """x and y of every sample, both ``[k, P S, P S]`` in cells; 0 is the centre of the first."""
+    """Where each sample lies along x and along y, both ``[k, P S, P S]`` in cells; 0 is the centre of the first."""
     count = bins * samples
     share = (torch.arange(count, device=boxes.device, dtype=boxes.dtype) + 0.5) / count
     low, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
