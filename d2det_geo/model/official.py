@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from d2det_geo.errors import InputError
+from d2det_geo.model.tar_checkpoint import is_tar, read_tar
 
 NAMED = 3  # keys an error lists before it counts
 
@@ -77,8 +78,9 @@ def official_name(name: str) -> str:
 def read_official(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint by the authors' names; nothing in the file is run.
 
-    Both file formats of PyTorch are read, with the state alone or wrapped with optimiser and meta data. Prefixes
-    of data-parallel training are removed, and names of older mmdetection brought up to date.
+    All three file formats of PyTorch are read (zip; the stream of pickles before 1.6; the tar before 0.2), with the
+    state alone or wrapped with optimiser and meta data. Prefixes of data-parallel training are removed, and names of
+    older mmdetection brought up to date.
 
     Raises:
         InputError: the file is missing, damaged, no checkpoint, or holds more than tensors and plain values.
@@ -105,22 +107,23 @@ def _load(path: Path) -> Any:
             start = file.read(2)
     except OSError as error:
         raise InputError(f"{path}: cannot read the checkpoint ({error.strerror}); give the path of a .pth") from error
+    tar = is_tar(path)
     try:
+        if tar:
+            return read_tar(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what is read is checked below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can fail in any way
-        raise InputError(f"{path}: {_reason(error, start)}") from error
+        known = tar or start == b"PK" or start[:1] == b"\x80"
+        raise InputError(f"{path}: {_reason(error, known)}") from error
 
 
-def _reason(error: Exception, start: bytes) -> str:
-    text = str(error)
-    code = re.search(r"GLOBAL (\S+)", text)
+def _reason(error: Exception, known: bool) -> str:
+    code = re.search(r"GLOBAL (\S+)", str(error))
     if code:
         return f"refused: it asks to run {code[1]}, and a checkpoint needs only tensors and plain values"
-    if "legacy .tar" in text:
-        return "a tar file of PyTorch before 0.2, which cannot be read safely; save it again with a newer PyTorch"
-    if start != b"PK" and start[:1] != b"\x80":
+    if not known:
         return "not a PyTorch checkpoint; expected a .pth of the authors' code"
     return "a damaged or truncated PyTorch checkpoint, or none; download it again"
 
