@@ -54,12 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = [int(seed) for seed in options.seeds.split(",")]
     config = load_config(options.config)
     rows = [["loss", "seed", *METRICS, "minutes"]]
+    cases = [(seed, reading) for seed in seeds for reading in get_args(Reading)]
+    scores = {}
+    for seed, reading in cases:
+        folder = options.out / f"{reading}-{options.steps}-{seed}"
+        scores[reading, seed] = run(changed(config, reading, options.steps, seed), folder, options.device)
     for reading in get_args(Reading):
-        runs = []
-        for seed in seeds:
-            folder = options.out / f"{reading}-{options.steps}-{seed}"
-            runs.append(run(changed(config, reading, options.steps, seed), folder, options.device))
-            rows.append([reading, str(seed), *map(number, runs[-1])])
+        runs = [scores[reading, seed] for seed in seeds]
+        rows += [[reading, str(seed), *map(number, runs[i])] for i, seed in enumerate(seeds)]
         rows.append([reading, "mean", *(number(sum(column) / len(runs)) for column in zip(*runs, strict=True))])
     sys.stdout.write(table(rows, right=1) + "\n")
 
