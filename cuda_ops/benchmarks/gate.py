@@ -37,7 +37,8 @@ def disagreement(case: Case, device: torch.device) -> str | None:
     (ours,) = tensors(case.ours(*arguments))
     for name, rival in case.rivals.items():
         (theirs,) = tensors(rival(*arguments))
-        wrong = ((ours - theirs).abs() > case.tolerance * (1 + ours.abs())).double().mean().item()
-        if not wrong <= STRAYS:
+        close = (ours - theirs).abs() <= case.tolerance * (1 + ours.abs())  # not, where one is not a number
+        wrong = 1 - close.double().mean().item()
+        if wrong > STRAYS:
             return f"{wrong:.2%} of the values differ from {name} by more than {case.tolerance:g}"
     return None
