@@ -5,11 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torchvision.ops import box_iou, roi_align
+from torchvision.ops import roi_align
 
-from d2det_ops import discriminative_pool, roi_pool, soft_nms
+from d2det_ops import discriminative_pool, roi_pool
 
 # image, x1, y1, x2, y2 on features of 2 images, 13 x 17 cells of 4 px: inside, crossing, outside, thin, whole
 ROIS = torch.tensor(
@@ -114,43 +112,3 @@ def test_discriminative_pool_survives_half_precision_extremes():
     features = torch.full((1, 2, 4, 4), 3.0, dtype=torch.bfloat16)
     gate = torch.tensor([-80.0, 80.0]).repeat(8).view(1, 1, 4, 4).expand(1, 2, 4, 4).to(torch.bfloat16)
     torch.testing.assert_close(discriminative_pool(features, gate), torch.full((1, 2, 2, 2), 3.0))
-
-
-def test_soft_nms_by_hand():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [20, 20, 30, 30], [0, 0, 10, 8]])
-    scores = torch.tensor([0.9, 0.8, 0.5, 0.7])
-    labels = torch.tensor([0, 0, 0, 1])
-    kept, decayed = soft_nms(boxes, scores, labels)
-    # box 1 overlaps box 0 by 0.8 and falls to 0.8 * 0.2; box 3 is of another class
-    assert kept.tolist() == [0, 3, 2, 1]
-    torch.testing.assert_close(decayed, torch.tensor([0.9, 0.7, 0.5, 0.16]))
-
-
-def test_soft_nms_drops_what_falls_below_the_least_score():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])
-    kept, _ = soft_nms(boxes, torch.tensor([0.9, 0.8]), torch.zeros(2))
-    assert kept.tolist() == [0]
-    assert soft_nms(boxes[:0], torch.zeros(0), torch.zeros(0))[0].tolist() == []
-
-
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10_000), count=st.integers(1, 12))
-def test_soft_nms_equals_a_loop(seed, count):
-    generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(count, 2, generator=generator) * 20
-    boxes = torch.cat([corner, corner + 5 + torch.rand(count, 2, generator=generator) * 15], 1)
-    scores = torch.rand(count, generator=generator)
-    labels = torch.randint(0, 2, (count,), generator=generator)
-    left, expected = {i: scores[i].item() for i in range(count)}, []
-    while left:
-        best = max(left, key=lambda i: left[i])
-        if left[best] < 1e-3:
-            break
-        expected.append((best, left.pop(best)))
-        for i in left:
-            iou = box_iou(boxes[best : best + 1], boxes[i : i + 1]).item()
-            if labels[i] == labels[best] and iou > 0.5:
-                left[i] *= 1 - iou
-    kept, decayed = soft_nms(boxes, scores, labels)
-    assert kept.tolist() == [i for i, _ in expected]
-    assert decayed.tolist() == pytest.approx([score for _, score in expected], abs=1e-5)
