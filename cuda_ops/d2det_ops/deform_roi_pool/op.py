@@ -158,7 +158,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     rois, levels, offsets, *features = ctx.saved_tensors
-    spread, moved = None, None
+    spread: Sequence[Tensor | None] = [None] * len(ctx.needs_input_grad[0])
+    moved = None
     if any(ctx.needs_input_grad[0]):
         spread = _backward(gradient, rois, levels, offsets, ctx.shape, *ctx.numbers)
     if ctx.needs_input_grad[3]:
