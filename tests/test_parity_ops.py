@@ -14,13 +14,17 @@ LEGACY = Convention.LEGACY
 DEFORMABLE = json.loads(str(golden("deform_pool_golden").arrays["spec_json"]))
 
 
+TOLERANCES = {torch.float64: 1e-5, torch.float32: 5e-5}  # their numbers are float32
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("case", range(len(DEFORMABLE)))
-def test_deformable_pooling_and_its_gradients(case):
-    numbers, spec = golden("deform_pool_golden"), DEFORMABLE[case]
-    features = numbers[f"c{case}_feat"].clone().requires_grad_()
+def test_deformable_pooling_and_its_gradients(case, dtype):
+    numbers, spec, atol = golden("deform_pool_golden"), DEFORMABLE[case], TOLERANCES[dtype]
+    features = numbers[f"c{case}_feat"].to(dtype).requires_grad_()
     offsets = spread = None
     if not spec["no_trans"]:
-        offsets = numbers[f"c{case}_offset"].clone().requires_grad_()
+        offsets = numbers[f"c{case}_offset"].to(dtype).requires_grad_()
         repeat = spec["out_size"] // spec["part_size"]
         spread = (offsets * spec["trans_std"]).repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
     pooled = deform_roi_pool(
@@ -32,37 +36,47 @@ def test_deformable_pooling_and_its_gradients(case):
         strides=[round(1 / spec["spatial_scale"])],
         legacy=True,
     )
+    assert pooled.dtype == dtype
     numbers.close(f"c{case}_out", pooled, 1e-5)
-    pooled.backward(numbers[f"c{case}_grad_out"])
-    numbers.close(f"c{case}_grad_feat", features.grad, 5e-5)
+    pooled.backward(numbers[f"c{case}_grad_out"].to(dtype))
+    numbers.close(f"c{case}_grad_feat", features.grad, atol)
     if offsets is not None:
-        numbers.close(f"c{case}_grad_offset", offsets.grad, 5e-5)
+        numbers.close(f"c{case}_grad_offset", offsets.grad, atol)
 
 
-def test_the_legacy_sampler_counts_only_what_it_keeps():
-    numbers, spec = golden("deform_pool_golden"), DEFORMABLE[0]
-    pooled = deform_roi_pool(
-        [torch.ones(2, 4, 18, 23)],
-        our_boxes(numbers["c0_rois"]),
-        None,
-        bins=spec["out_size"],
-        samples=spec["sample_per_part"],
-        strides=[4],
+@pytest.mark.parametrize("case", range(len(DEFORMABLE)))
+def test_the_legacy_sampler_counts_only_what_it_keeps(case):
+    numbers, spec = golden("deform_pool_golden"), DEFORMABLE[case]
+    bins, samples = spec["out_size"], spec["sample_per_part"]
+    spread = None
+    if not spec["no_trans"]:
+        repeat = bins * samples // spec["part_size"]
+        spread = numbers[f"c{case}_offset"].double() * spec["trans_std"]
+        spread = spread.repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
+    each = deform_roi_pool(  # the samples of a bin are the first samples of so many smaller bins
+        [torch.ones(2, 1, 18, 23, dtype=torch.float64)],
+        our_boxes(numbers[f"c{case}_rois"]),
+        spread,
+        bins=bins * samples,
+        samples=1,
+        strides=[round(1 / spec["spatial_scale"])],
         legacy=True,
     )
-    torch.testing.assert_close(pooled[:, :1], (numbers["c0_count"] > 0).float())
+    kept = each.unflatten(2, (bins, samples)).unflatten(4, (bins, samples)).sum((3, 5))
+    assert torch.equal(kept.round().float(), numbers[f"c{case}_count"])
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("case", range(4))
-def test_roi_align_and_its_gradient(case):
+def test_roi_align_and_its_gradient(case, dtype):
     numbers = golden("roi_align_golden")
     stride = round(1 / numbers[f"c{case}_scale"].item())
-    features = numbers[f"c{case}_feat"].clone().requires_grad_()
+    features = numbers[f"c{case}_feat"].to(dtype).requires_grad_()
     rois = our_boxes(numbers[f"c{case}_rois"])
     pooled = roi_align([features], rois, bins=14, samples=2, strides=[stride], legacy=True)
     numbers.close(f"c{case}_out", pooled, 1e-5)
-    pooled.backward(numbers[f"c{case}_grad_out"])
-    numbers.close(f"c{case}_grad_feat", features.grad, 5e-5)
+    pooled.backward(numbers[f"c{case}_grad_out"].to(dtype))
+    numbers.close(f"c{case}_grad_feat", features.grad, TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("name", ["soft_nms", "soft_nms2"])
