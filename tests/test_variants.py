@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.detection.image_list import ImageList
 
 from d2det_geo.errors import InputError
 from d2det_geo.model.backbones import build_pyramid
@@ -136,6 +137,16 @@ def test_half_precision_gives_numbers_even_where_the_weights_are_extreme(convent
     assert all(bool(value.isfinite()) for value in losses.values())
     assert np.isfinite(found.boxes).all()
     assert np.isfinite(found.mask_scores).all()
+
+
+def test_proposals_are_not_rounded_in_half_precision():
+    network = build().eval()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        features = network.pyramid(picture())
+        (proposals,), _ = network.rpn(ImageList(picture(), SIZES), features)
+    assert features["0"].dtype == torch.bfloat16
+    assert proposals.dtype == torch.float32
+    assert (proposals != proposals.bfloat16()).any()
 
 
 def test_a_legacy_mask_spans_whole_pixels():
