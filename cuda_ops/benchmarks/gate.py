@@ -20,7 +20,7 @@ def red_tests(op: str, folder: Path) -> str | None:
     files = sorted(folder.glob(f"test_{op}.py")) + sorted(folder.glob(f"test_{op}_*.py"))
     if not files:
         return f"there are no tests {folder.name}/test_{op}*.py"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *map(str, files)]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-rfE", "-p", "no:cacheprovider", *map(str, files)]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=ROOT)
     if result.returncode == 0:
         return None
