@@ -152,7 +152,7 @@ def _(gradient: Tensor, features: Sequence[Tensor], rois: Tensor, levels: Tensor
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     features, rois, levels, offsets, _, *ctx.numbers = inputs
     ctx.shape = sampling.pyramid_shape(features)
-    moving = ctx.needs_input_grad[3]  # only then are the features looked at again
+    moving = offsets is not None and offsets.requires_grad  # only then are the features looked at again
     ctx.save_for_backward(rois, levels, offsets, *(features if moving else []))
 
 
