@@ -15,6 +15,7 @@ import torch
 from d2det_geo.model.bundle import build_from_card
 from d2det_geo.model.convention import Convention, mask_frame
 from d2det_geo.model.official import official_name, translate
+from d2det_geo.model.paste import paste_masks
 from d2det_geo.model.targets import Positives, mask_iou_targets, mask_targets, overlap_from_masks, stack_rois
 from d2det_geo.pipeline.import_weights import official_card
 from tests.golden import weights_rule
@@ -83,6 +84,11 @@ def test_the_final_objects(build, arch, image_seed):
         assert found.masks is None
         return
     torch.testing.assert_close(torch.from_numpy(found.mask_scores)[rows], theirs.mask_scores, atol=1e-4, rtol=0)
+    pasted = paste_masks(torch.from_numpy(found.masks), boxes, IMAGE_SIZE, LEGACY)
+    for row, wanted in zip(rows.tolist(), theirs.masks, strict=True):
+        x1, y1, x2, y2 = pasted.windows[row].tolist()
+        shared = (pasted.crop(row) & wanted[y1:y2, x1:x2]).sum()
+        assert shared >= 0.99 * (pasted.crop(row).sum() + wanted.sum() - shared)
 
 
 def pieces(seed):
