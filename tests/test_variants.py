@@ -133,7 +133,11 @@ def test_half_precision_gives_numbers_even_where_the_weights_are_extreme(convent
     with torch.autocast("cpu", torch.bfloat16):
         losses = network.train()(picture(), SIZES, [truth])
         (found,) = network.eval().detect(picture(), SIZES)
+    sum(losses.values()).backward()
     assert all(bool(value.isfinite()) for value in losses.values())
+    gradients = [value.grad for value in network.classifier.pooling.parameters() if value.grad is not None]
+    assert gradients
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
     assert np.isfinite(found.boxes).all()
     assert np.isfinite(found.mask_scores).all()
 
