@@ -90,7 +90,9 @@ def test_compiled_loops_are_the_reference_to_the_last_bit(threads):
     torch.set_num_threads(threads)
     try:
         masks, frames = drawn(80, 28, seed=3)
+        masks[:40], frames[:40] = 0.0, torch.tensor([3.0, 3, 4, 4])  # a pixel each: threads meet wherever they may
         assert_equal(paste_masks(masks, frames, IMAGE_SIZE, strict=True), expected(masks, frames))
+        assert_equal(paste_masks(masks[:40], frames[:40], IMAGE_SIZE, strict=True), expected(masks[:40], frames[:40]))
     finally:
         torch.set_num_threads(before)
 
