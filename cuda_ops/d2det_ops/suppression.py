@@ -19,7 +19,6 @@ from d2det_ops.compiled import compiled
 SLOTS = 256  # classes share their cell size modulo this
 SLACK = 1e-9  # by which the reach is widened, far more than what arithmetic rounds
 TINY_AREA = 1e-290  # px²: below, arithmetic rounds by more
-TINY_IOU = 1e-6
 SMALLEST = 1e-300  # px, a cell
 FURTHEST = 2.0**50  # cells from the origin
 
@@ -55,7 +54,7 @@ def place(boxes: Array, labels: Array, iou: float) -> Grid:
         if not _overlaps_something(boxes, areas, box):
             continue
         slot = labels[box] & (SLOTS - 1)
-        least = iou * (1 - SLACK) if areas[box] > TINY_AREA and iou > TINY_IOU else 0.0
+        least = iou * (1 - SLACK) if areas[box] > TINY_AREA else 0.0
         shift = labels[box] * 2654435761  # spreads classes over the grid
         width, height = boxes[box, 2] - boxes[box, 0], boxes[box, 3] - boxes[box, 1]
         column, spans[box, 0], spans[box, 1] = _reach(

@@ -122,6 +122,14 @@ def test_awkward_scales(name, iou):
     assert sum(array.size for array in grid[:4]) < 12 * len(boxes)
 
 
+def test_areas_of_few_bits():
+    left = torch.arange(40, dtype=torch.float64)
+    boxes = torch.stack([left, torch.zeros(40), left + 2, torch.ones(40)], 1) * 1.6e-162
+    scores, labels = torch.arange(40) * 7 % 41 / 41, torch.zeros(40)
+    # a third of each is common, and all areas are rounded to the same
+    assert nms(boxes, scores, labels, 0.75).tolist() == by_class(boxes, scores, labels, 0.75).tolist()
+
+
 def test_hundred_thousand_boxes_that_are_the_same():
     boxes = torch.tensor([[3.0, 4, 30, 40]]).expand(100_000, 4)
     assert nms(boxes, torch.linspace(0, 1, 100_000), None, 0.5).tolist() == [99_999]

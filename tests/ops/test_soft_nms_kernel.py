@@ -37,6 +37,12 @@ def test_numbers_of_boxes_and_classes(kernel_device, count, classes, method):
     check(kernel_device, crowd(count, classes, 60, 4, seed=count), method)
 
 
+def test_of_equals_the_first_is_taken_and_what_is_taken_stays_so(kernel_device):
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 8], [0, 0, 10, 10]])
+    for chunk in (2, 64):
+        check(kernel_device, (boxes, torch.full((4,), 0.5), torch.zeros(4)), "linear", least_score=0.0, chunk=chunk)
+
+
 def test_a_class_is_read_in_parts(kernel_device):
     check(kernel_device, crowd(45, 2, 40, 3), "linear", chunk=8)
 

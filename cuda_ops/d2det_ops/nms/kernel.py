@@ -42,7 +42,7 @@ def sweep(boxes: Tensor, classes: Tensor, iou: float, chunk: int) -> Tensor:
 
 @triton.jit
 def _pairs(boxes, ends, threshold, mask, count):
-    """Write ``mask[word, i]``: which of the 64 boxes of ``word`` box i suppresses, if it is kept.
+    """Write ``mask[word, i]``: which of the 64 boxes of ``word`` box i suppresses if it is kept, be they of its class.
 
     boxes [D, 4] float64, sorted; ends [D] int64: where the class of a box ends; mask [words, D] int64.
     Words that no pair of one class touches are left as they are; the sweep does not read them.
@@ -52,7 +52,7 @@ def _pairs(boxes, ends, threshold, mask, count):
     if (word >= block) & (word * WORD < tl.load(ends + last)):
         row = block * WORD + tl.arange(0, WORD)
         x1, y1, x2, y2 = _corners(boxes, row, count)
-        area, end = (x2 - x1) * (y2 - y1), tl.load(ends + row, row < count, 0)
+        area = (x2 - x1) * (y2 - y1)
         bits = tl.zeros((WORD,), tl.int64)
         for first in range(0, WORD, PART):
             lanes = first + tl.arange(0, PART)
@@ -63,8 +63,7 @@ def _pairs(boxes, ends, threshold, mask, count):
             common = tl.where((width > 0) & (height > 0), width * height, 0.0)
             both = area[:, None] + ((u2 - u1) * (v2 - v1))[None, :]
             overlap = common / tl.where(common > 0, both - common, 1.0)
-            pair = (column[None, :] > row[:, None]) & (column[None, :] < end[:, None])
-            pair &= overlap > tl.load(threshold)
+            pair = (column[None, :] > row[:, None]) & (overlap > tl.load(threshold))
             bits += tl.sum(pair.to(tl.int64) << lanes[None, :].to(tl.int64), 1)
         tl.store(mask + word.to(tl.int64) * count + row, bits, row < count)
 
