@@ -14,6 +14,7 @@ import torch
 
 from d2det_geo.model.bundle import build_from_card
 from d2det_geo.model.convention import Convention, mask_frame
+from d2det_geo.model.d2det import Candidates
 from d2det_geo.model.official import official_name, translate
 from d2det_geo.model.paste import paste_masks
 from d2det_geo.model.targets import Positives, mask_iou_targets, mask_targets, overlap_from_masks, stack_rois
@@ -89,6 +90,24 @@ def test_the_final_objects(build, arch, image_seed):
         x1, y1, x2, y2 = pasted.windows[row].tolist()
         shared = (pasted.crop(row) & wanted[y1:y2, x1:x2]).sum()
         assert shared >= 0.99 * (pasted.crop(row).sum() + wanted.sum() - shared)
+
+
+def test_boxes_that_votes_turned_inside_out_are_kept(build):
+    """Half a pixel has cells left of its left side; far votes then make a last pixel come before the first."""
+    state, ours = build("r101-dcn")
+    bias = state["D2Det_head.D2Det_reg.bias"] + 3
+    ours.localiser.votes.offsets.bias = torch.nn.Parameter(bias)
+    proposals = torch.tensor([[10.0, 10, 9.4, 60], [10.0, 10, 60, 90], [70.0, 30, 69.3, 29.4], [12.0, 10, 60, 80]])
+    labels, scores = torch.tensor([3, 3, 3, 3]), torch.tensor([0.9, 0.8, 0.7, 0.6])
+    levels = [torch.randn(1, 256, 48 >> level, 64 >> level) for level in range(4)]
+    with torch.no_grad():
+        boxes = flow.refine(state | {"D2Det_head.D2Det_reg.bias": bias}, levels, proposals)
+        theirs = flow.suppress_softly(boxes, scores, labels, 100)
+        (refined,) = ours._localise(levels, [Candidates(our_boxes(proposals), scores, labels)], [IMAGE_SIZE])
+        found = ours._suppress(refined)
+    assert (theirs[0][:, 2] - theirs[0][:, 0] < -1).any()
+    torch.testing.assert_close(found.boxes, our_boxes(theirs[0]), atol=0.01, rtol=0)
+    torch.testing.assert_close(found.scores, theirs[1], atol=1e-4, rtol=0)
 
 
 def pieces(seed):

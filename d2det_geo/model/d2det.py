@@ -195,7 +195,8 @@ class D2Det(nn.Module):
 
     def _suppress(self, found: Candidates) -> Candidates:
         """Drop what clipping left empty and, after refinement, duplicates; best first, ties by label."""
-        found = found.select(((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all(1))
+        if self.convention is Convention.ALIGNED:  # the authors drop no box, whatever the votes made of it
+            found = found.select(((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all(1))
         match self.inference.final_nms:
             case "soft":
                 kept, scores = soft_nms(found.boxes, found.scores, found.labels, iou=self.inference.final_iou)
