@@ -88,7 +88,8 @@ def sample_bins(
     """
     plan = make_plan(pyramid_shape(features), regions, offsets, bins=bins, samples=samples, legacy=legacy)
     pooled = F.embedding_bag(plan.cells, _table(features), per_sample_weights=plan.weights, mode="sum")
-    return pooled.view(len(regions.boxes), bins, bins, -1).permute(0, 3, 1, 2).to(features[0].dtype)
+    grid = pooled.view(len(regions.boxes), bins, bins, features[0].shape[1])
+    return grid.permute(0, 3, 1, 2).to(features[0].dtype)
 
 
 def features_gradient(
@@ -116,7 +117,7 @@ def features_gradient(
     )
     rows = (taken @ gradient.to(dtype).permute(0, 2, 3, 1).flatten(0, 2)).to(gradient.dtype)
     parts = zip(torch.split(rows, sizes), level_sizes(shape), strict=True)
-    return [part.view(shape[0], *size, -1).permute(0, 3, 1, 2) for part, size in parts]
+    return [part.view(shape[0], *size, gradient.shape[1]).permute(0, 3, 1, 2) for part, size in parts]
 
 
 def offsets_gradient(

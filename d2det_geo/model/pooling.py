@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,9 +74,12 @@ class DiscriminativePooling(nn.Module):
 
     def predict_offsets(self, glances: Tensor, counts: Sequence[int]) -> Tensor:
         """Shift of each bin as a share of the RoI, ``[K, 2, bins, bins]``; ``counts`` RoIs of each level in turn."""
-        parts = torch.split(glances, list(counts))
-        offsets = torch.cat([level.offsets(part) for level, part in zip(self.levels, parts, strict=True)])
-        return offsets.view(-1, 2, self.bins, self.bins).float() * OFFSET_SHARE
+        parts = zip(self._layers(), torch.split(glances, list(counts)), strict=True)
+        # A level without RoIs is left alone: zero gradients would let the optimiser decay its weights.
+        offsets = [level.offsets(part) for level, part in parts if len(part)]
+        if not offsets:
+            return glances.new_zeros(0, 2, self.bins, self.bins, dtype=torch.float32)
+        return torch.cat(offsets).view(-1, 2, self.bins, self.bins).float() * OFFSET_SHARE
 
     def sample(self, features: Sequence[Tensor], rois: Tensor, offsets: Tensor) -> Tensor:
         """Pool to twice as many bins a side, ``[K, C, 2 bins, 2 bins]``; four neighbours move together."""
@@ -83,9 +87,12 @@ class DiscriminativePooling(nn.Module):
 
     def weigh(self, samples: Tensor, counts: Sequence[int]) -> Tensor:
         """Average samples by learned weights, ``[K, C, bins, bins]``; ``counts`` RoIs of each level in turn."""
-        parts = zip(self.levels, torch.split(samples, list(counts)), strict=True)
+        parts = zip(self._layers(), torch.split(samples, list(counts)), strict=True)
         pooled = [discriminative_pool(part, level.gate(part)) for level, part in parts if len(part)]
         return torch.cat(pooled) if pooled else samples.new_zeros(0, samples.shape[1], self.bins, self.bins)
+
+    def _layers(self) -> list[LevelLayers]:
+        return cast("list[LevelLayers]", list(self.levels))
 
     def _pool(self, features: Sequence[Tensor], rois: Tensor, offsets: Tensor | None, bins: int) -> Tensor:
         return deform_roi_pool(
