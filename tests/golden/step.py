@@ -75,6 +75,8 @@ class Step:
     """of each image: what there was to draw from"""
     outputs: dict[str, Any]
     """of the parts: ``rpn`` (objectness and deltas a level), ``classifier`` (logits), ``votes`` (offsets, overlap)"""
+    sampled: tuple[list[Tensor], Tensor, Tensor, Tensor]
+    """of discriminative pooling: features, RoIs, offsets, and the samples ``[K, C, 14, 14]`` with their gradient"""
 
 
 def run_step(network: D2Det) -> Step:
@@ -86,6 +88,14 @@ def run_step(network: D2Det) -> Step:
         proposals.append(boxes)
         return parts[len(proposals) - 1]
 
+    pooling, sampled = network.classifier.pooling, []
+    sample = pooling.sample
+
+    def watch(features: list[Tensor], rois: Tensor, offsets: Tensor) -> Tensor:
+        sampled.append((features, rois, offsets, sample(features, rois, offsets)))
+        sampled[0][-1].retain_grad()
+        return sampled[0][-1]
+
     watched = {"rpn": network.rpn.head, "classifier": network.classifier, "votes": network.localiser.votes}
     hooks = [
         part.register_forward_hook(lambda *call, name=name: outputs.update({name: call[-1]}))
@@ -95,6 +105,7 @@ def run_step(network: D2Det) -> Step:
         patch.setattr(network.rpn, "fg_bg_sampler", draw)
         patch.setattr(d2det, "sample_rois", draw_rois)
         patch.setattr(d2det, "gather_positives", lambda *_: their_positives())
+        patch.setattr(pooling, "sample", watch)
         network.train()
         losses = network(images(), [IMAGE_SIZE] * 2, [truth(0), truth(1)])
         sum(losses.values()).backward()
@@ -105,4 +116,5 @@ def run_step(network: D2Det) -> Step:
     gradients = {name: value.grad for name, value in named.items() if value.requires_grad}
     frozen = {name for name, value in named.items() if not value.requires_grad}
     network.zero_grad(set_to_none=True)
-    return Step({k: v.detach() for k, v in losses.items()}, gradients, frozen, proposals, draw.labels, outputs)
+    values = {name: value.detach() for name, value in losses.items()}
+    return Step(values, gradients, frozen, proposals, draw.labels, outputs, sampled[0])
