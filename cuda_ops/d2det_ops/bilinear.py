@@ -24,8 +24,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-OUTSIDE = tl.constexpr(-2.0)  # cells; samples before -1 count as zero
-
 
 @triton.jit(do_not_specialize=["images"])
 def average_bins(
@@ -199,8 +197,7 @@ def _taps(start, size, stride, shift, bin, length, P: tl.constexpr, S: tl.conste
         index = tl.full([], phase, size.dtype) + (bin * S + sample)
         step = _divided(index, tl.full([], P * S, size.dtype))
         position = (start + size * step) * cells_per_px - 0.5 + shift * (size * cells_per_px)
-        position = tl.where(position == position, position, OUTSIDE)  # noqa: PLR0124 - not, where it is not a number
-        counts = (position >= -margin) & (position <= last + margin)
+        counts = (position >= -margin) & (position <= last + margin)  # not, where it is not a number
         inside = tl.minimum(tl.maximum(position, 0.0), last)
         low = tl.floor(inside)
         high = tl.ceil(inside) if LEGACY else tl.minimum(low + 1, last)
