@@ -282,6 +282,6 @@ def overfit(masks, steps):
 
 @pytest.mark.parametrize("masks", [False, True], ids=["boxes", "masks"])
 def test_one_chip_is_learnt_by_heart(masks):
-    scores = overfit(masks, 140)
+    scores = overfit(masks, 200)  # at 140 rounding decides whether AP75 is whole
     assert scores.ap50 == pytest.approx(1.0)
     assert scores.ap75 == pytest.approx(1.0)
