@@ -105,10 +105,11 @@ def test_memory_nobody_tells_of_is_fine(monkeypatch, tmp_path, content):
 
 
 @pytest.mark.parametrize("failure", ["ImportError('Numba needs NumPy 2.2 or less')", "SystemError('initialization')"])
-def test_numba_that_does_not_work_is_a_warning(tmp_path, failure):
+def test_numba_that_does_not_work_is_broken(tmp_path, failure):
     code, checks, _ = run_with({"numba": f"raise {failure}"}, tmp_path)
-    assert code == 0
-    assert checks["numba"]["status"] == "warning"
+    assert code != 0
+    assert checks["numba"]["status"] == "broken"
+    assert checks["numba"]["advice"] == "pip install --upgrade numba"
     assert checks["numba"]["detail"] == failure.replace("('", ": ").removesuffix("')")
 
 

@@ -166,15 +166,15 @@ def _proj_advice() -> str:
 
 
 def check_numba(name: str) -> Check:
-    """Compile a function: numba refuses a NumPy it does not know. No command stops without it."""
-    advice = "commands work without it; pip install --upgrade numba"
+    """Compile a function: numba refuses a NumPy it does not know, and the operators need it."""
+    advice = "pip install --upgrade numba"
     try:
         numba: Any = import_module("numba")
         four = numba.njit(lambda value: value + value)(2)
     except Exception as error:
-        return Check(name, "warning", f"{type(error).__name__}: {error}", advice)
+        return Check(name, "broken", f"{type(error).__name__}: {error}", advice)
     if four != 4:
-        return Check(name, "warning", f"numba {numba.__version__}: 2 + 2 gave {four}", advice)
+        return Check(name, "broken", f"numba {numba.__version__}: 2 + 2 gave {four}", advice)
     return Check(name, "ok", f"numba {numba.__version__} compiles")
 
 
