@@ -111,7 +111,8 @@ def _(gradient: Tensor, *arguments: Any) -> list[Tensor]:
         return reference.features_gradient(gradient, *arguments)
     from d2det_ops.deform_roi_pool import kernel
 
-    return kernel.features_gradient(gradient, *arguments, torch.are_deterministic_algorithms_enabled())
+    arguments = (*arguments, torch.are_deterministic_algorithms_enabled())
+    return kernel.features_gradient(gradient, *arguments)
 
 
 @_backward.register_fake

@@ -96,7 +96,8 @@ def _(gradient: Tensor, *arguments: Any) -> list[Tensor]:
         return reference.features_gradient(gradient, *arguments)
     from d2det_ops.roi_align import kernel
 
-    return kernel.backward(gradient, *arguments, torch.are_deterministic_algorithms_enabled())
+    arguments = (*arguments, torch.are_deterministic_algorithms_enabled())
+    return kernel.backward(gradient, *arguments)
 
 
 @_backward.register_fake
