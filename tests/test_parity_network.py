@@ -1,5 +1,7 @@
 """The authors' R50 with made-up weights, stage by stage and from end to end, against numbers from their code."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 
 from d2det_geo.model.convention import Convention, to_corners
+from d2det_geo.model.official import official_name
 from d2det_ops.pyramid import roi_levels
 from tests.golden import weights_rule
-from tests.golden.goldens import golden
+from tests.golden.goldens import HERE, golden
 from tests.golden.network import IMAGE_SEED, IMAGE_SIZE, SEED, images, our_boxes
 
 LEGACY = Convention.LEGACY
@@ -43,6 +46,13 @@ def test_the_image_is_the_one_of_the_numbers():
     assert (MAPS["weight_seed"].item(), MAPS["image_seed"].item()) == (SEED, IMAGE_SEED)
     if MAPS.whole:
         MAPS.close("image", images(), 0)
+
+
+def test_the_weights_are_those_of_the_numbers(official_r50):
+    theirs = json.loads((HERE / "weights_checksum_r50_det_seed7.json").read_text())  # of all but batch counters
+    ours = {official_name(name): value for name, value in official_r50.state_dict().items()}
+    for name in theirs.keys() | {name for name in ours if not name.endswith("num_batches_tracked")}:
+        assert weights_rule.checksum(ours[name])[:2] == pytest.approx(theirs[name][:2], rel=1e-5, abs=1e-4)
 
 
 @pytest.mark.parametrize(("stage", "step"), [(2, 64), (3, 64), (4, 32), (5, 32)])
