@@ -42,26 +42,21 @@ def enlarge(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     """Resize ``[C, H, W]`` to ``size`` (h, w) bilinearly, with the whole-number arithmetic of OpenCV."""
     height, width = pixels.shape[1:]
     left, right, shares = _neighbours(width, size[1])
-    shares[:, (left < 0) | (right >= width)] = [[1 << WEIGHT_BITS], [0]]  # columns beyond the edge lie on it
-    left, right = left.clip(0, width - 1), right.clip(0, width - 1)
     wide = pixels.astype(np.int32)
     across = (wide[:, :, left] * shares[0] + wide[:, :, right] * shares[1]) >> 4
-    top, bottom, shares = _neighbours(height, size[0])  # rows beyond the edge repeat it, and are rounded twice
-    upper, lower = (
-        across[:, rows.clip(0, height - 1)] * share[:, None] >> 16
-        for rows, share in zip((top, bottom), shares, strict=True)
-    )
+    top, bottom, shares = _neighbours(height, size[0])
+    upper, lower = (across[:, rows] * share[:, None] >> 16 for rows, share in zip((top, bottom), shares, strict=True))
     resized: NDArray[np.uint8] = ((upper + lower + 2) >> 2).astype(np.uint8)
     return resized
 
 
 def _neighbours(length: int, new_length: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int32]]:
-    """The pixels on either side of each new one, which may lie outside, and the shares ``[2, new_length]`` of both."""
+    """The pixels on either side of each new one, beyond the edge the last ones, and ``[2, new_length]`` their shares."""
     position = ((np.arange(new_length) + 0.5) / (new_length / length) - 0.5).astype(np.float32)
     first = np.floor(position).astype(np.intp)
     second_share = position - first.astype(np.float32)
     shares = np.stack([1 - second_share, second_share]) * np.float32(1 << WEIGHT_BITS)
-    return first, first + 1, np.rint(shares).astype(np.int32)
+    return first.clip(0, length - 1), (first + 1).clip(0, length - 1), np.rint(shares).astype(np.int32)
 
 
 def enlarge_boxes(boxes: Tensor, to: Enlargement, convention: Convention = Convention.LEGACY) -> Tensor:
