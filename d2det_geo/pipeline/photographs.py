@@ -51,7 +51,7 @@ def enlarge(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def _neighbours(length: int, new_length: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int32]]:
-    """The pixels on either side of each new one, at the edge the last one twice, and their shares ``[2, new_length]``."""
+    """The pixels on either side of each new one, and their shares ``[2, new_length]``; the edge is repeated."""
     position = ((np.arange(new_length) + 0.5) / (new_length / length) - 0.5).astype(np.float32)
     first = np.floor(position).astype(np.intp)
     second_share = position - first.astype(np.float32)
