@@ -6,11 +6,13 @@ import os
 import shutil
 import warnings
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
 
 OLDEST = (7, 5)  # compute capability: Turing
+OLDEST_TRITON = (3, 7)  # before, tuples of numbers do not reach a kernel as the kernels take them
 
 
 def usable(device: torch.device) -> bool:
@@ -32,6 +34,8 @@ def _problem(index: int) -> str | None:
         return f"{name} has compute capability {found}, and our kernels need {'.'.join(map(str, OLDEST))}"
     if find_spec("triton") is None:
         return "triton is not installed"
+    if tuple(map(int, version("triton").split(".")[:2])) < OLDEST_TRITON:
+        return f"triton {version('triton')} is older than {'.'.join(map(str, OLDEST_TRITON))}"
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         return "triton finds no C compiler (gcc or clang, or the one that CC names)"
     return None

@@ -10,11 +10,12 @@ from d2det_ops import gpu
 def machine(monkeypatch):
     """Give a function that makes up a GPU and what is installed beside it."""
 
-    def make(capability=(9, 0), *, triton=True, compiler="/usr/bin/gcc"):
+    def make(capability=(9, 0), *, triton=True, version="3.7.0+git1", compiler="/usr/bin/gcc"):
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Made-up 1080")
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
         monkeypatch.setattr(gpu, "find_spec", lambda name: object() if triton else None)
+        monkeypatch.setattr(gpu, "version", lambda name: version)
         monkeypatch.setattr(gpu.shutil, "which", lambda name: compiler)
         monkeypatch.delenv("CC", raising=False)
         gpu._problem.cache_clear()
@@ -37,6 +38,7 @@ def test_recent_gpus_are_used_without_a_word(machine, capability):
     [
         ({"capability": (6, 1)}, "Made-up 1080 has compute capability 6.1, and our kernels need 7.5"),
         ({"triton": False}, "triton is not installed"),
+        ({"version": "3.6.1"}, "triton 3.6.1 is older than 3.7"),
         ({"compiler": None}, "no C compiler"),
     ],
 )
