@@ -130,7 +130,7 @@ def _area(box: Any) -> Any:
 
 
 @compiled
-def _inside(piece: Any, cover: Any, frame: Any, reach: float) -> bool:
+def _inside(piece: Any, cover: Any, frame: Any, reach: float) -> Any:
     """Tell whether a piece lies in a cover, of which a window saw what is in ``frame``, or within ``reach`` px."""
     return _area(_clipped(piece, _clipped(cover, frame, reach), 0.0)) > EXPLAINED * _area(piece)
 
@@ -148,7 +148,7 @@ def _goes_on(box: Any, own: Any, other: Any, margin: float) -> bool:
 
 
 @compiled
-def _agreement(first: Any, second: Any, own: Any, other: Any, iou: float, margin: float) -> float:
+def _agreement(first: Any, second: Any, own: Any, other: Any, iou: float, margin: float) -> Any:
     """Compare what both windows see of two boxes: IoU if they are one object, IoU - 1 if one outline has both."""
     one, two = _clipped(first, other, 0.0), _clipped(second, own, 0.0)
     area_one, area_two = _area(one), _area(two)
