@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,11 +87,13 @@ class SeamMerger:
         """Give up the objects that no window to come can touch, when all of these start at ``row`` px or below.
 
         Returns:
-            By falling score; each object leaves once. Empty without masks where nothing was added.
+            By falling score; each object leaves once. Empty (with masks) where nothing was added.
         """
-        self._row = max(self._row, row)
         if not self._parts:
-            return Detections.empty(masks=False)
+            return Detections.empty(masks=True)
+        if row <= self._row:
+            return self._parts[0].select(np.zeros(0, dtype=np.intp))  # nothing became final since
+        self._row = row
         detections, seen = self._collected()
         groups = group(seen, find_pairs(seen, iou=self._iou, margin=self._margin))
         open_ = np.zeros(len(detections), dtype=bool)
@@ -124,7 +127,7 @@ class SeamMerger:
 def merge_seams(
     parts: Sequence[tuple[Detections, Window]], width: int, height: int, *, iou: float = 0.5, margin: float = 1.5
 ) -> Detections:
-    """Make one detection of each object that several overlapping windows saw, all windows at once.
+    """Make one detection of each object that several overlapping windows saw, all windows being there.
 
     Args:
         parts: detections in the scene's frame (not the window's), with the window they were made in.
@@ -139,9 +142,22 @@ def merge_seams(
     if not parts:
         return Detections.empty(masks=True)
     merger = SeamMerger(width, height, iou=iou, margin=margin)
-    for detections, window in parts:
-        merger.add(detections, window)
-    return merger.flush()
+    objects = []
+    for row, band in groupby(sorted(parts, key=_row), key=_row):
+        for detections, window in band:
+            merger.add(detections, window)
+        objects.append(merger.finished(row))  # what has left is in nobody's way: less time and memory
+    return best_first([*objects, merger.flush()])
+
+
+def best_first(parts: Sequence[Detections]) -> Detections:
+    """Join what a merger gave, by falling score; ``parts`` must not be empty."""
+    objects = Detections.concatenate(parts)
+    return objects.select(_best_first(objects))
+
+
+def _row(part: tuple[Detections, Window]) -> int:
+    return int(part[1].row_off)
 
 
 def _best_first(detections: Detections, window: NDArray[np.intp] | None = None) -> NDArray[np.intp]:

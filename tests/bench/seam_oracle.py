@@ -124,7 +124,7 @@ def _large_shelf(rng: np.random.Generator, y: float, tall: float, side: int) -> 
     while x + tall < side:
         wide = min(4 * 10 ** rng.uniform(1.5, 3), side - 5 - x)
         shape = _large(rng, wide, tall)
-        shape = shapely.transform(shape, lambda points, x=x: points + [x, y])
+        shape = shapely.transform(shape, lambda points, x=x: points + np.array([x, y]))
         spots = rng.uniform([x + 30, y + 30], [x + wide - 30, y + tall - 30], (int(max(wide, tall) / 100) + 1, 2))
         kept: list[shapely.Geometry] = []
         for spot in spots:
