@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.boxes import area
-from d2det_geo.seams.neighbours import Pairs, Seen
+from d2det_geo.seams.seen import Pairs, Seen
 from d2det_ops.compiled import compiled
 
 

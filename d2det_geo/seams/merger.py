@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from d2det_geo.detections import Detections
 from d2det_geo.seams.groups import group
-from d2det_geo.seams.neighbours import JITTER, Seen, find_pairs
+from d2det_geo.seams.neighbours import JITTER, find_pairs
+from d2det_geo.seams.seen import Seen
 from d2det_geo.seams.stitch import stitched
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ class SeamMerger:
     **Agreement.** Two detections of a class, from different windows, agree when of what both windows see
 
     1. the boxes' IoU exceeds ``iou``, or every side is where the other's is, within the jitter of both; or else
-    2. one box lies in the other, and each of the windows cuts its detection where the other window goes on: then
-       the larger is the outline of more than the overlap shows, as of an L.
+    2. the boxes overlap and both cross the whole of it: they reach an edge of either window that the other window
+       sees past. So does every object that two windows cut from two sides, and of one that is no upright rectangle,
+       such as an L or a ship at an angle, the boxes say little more. If there are masks, more than ``iou`` of the
+       smaller must lie in the larger.
 
     **Groups.** Best agreement first, with 1 before 2, detections join in groups of at most one per window.
 
@@ -121,7 +124,8 @@ class SeamMerger:
         boxes, edges = detections.boxes, frames[windows]
         near = np.hstack([boxes[:, :2] <= edges[:, :2] + self._margin, boxes[:, 2:] >= edges[:, 2:] - self._margin])
         cut = (near & (edges != np.array(self._scene))).any(axis=1)
-        return detections, Seen(boxes, detections.labels, windows, frames, cut)
+        masks = np.empty((0, 1, 1), np.float32) if detections.masks is None else detections.masks
+        return detections, Seen(boxes, detections.labels, windows, frames, cut, masks)
 
 
 def merge_seams(

@@ -7,45 +7,18 @@ grows with the number of boxes and not with their sizes, nor with the size of th
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from d2det_geo.seams.seen import Pairs, Seen
 from d2det_ops.compiled import compiled
 
 EXPLAINED = 0.7  # share of a fragment inside another detection that makes it a part of that one
 JITTER = 2.0  # margins that two views of one side may differ by: each is off by its own
 _FINEST, _COARSEST = 4, 24  # levels: cells of 16 px, below which there is nothing to gain, to 16 million px
 _APART = -2.0  # agreement of a pair that is not one object; what is has more
-
-
-class Seen(NamedTuple):
-    """D detections of a scene, best first, and what the windows say about them."""
-
-    boxes: NDArray[np.float64]
-    """``[D, 4]`` px in the scene."""
-    labels: NDArray[np.int64]
-    """``[D]``"""
-    windows: NDArray[np.int32]
-    """``[D]`` row of ``frames`` each was made in."""
-    frames: NDArray[np.float64]
-    """``[V, 4]`` windows, px in the scene."""
-    cut: NDArray[np.bool_]
-    """``[D]`` whether an inner edge of its window cuts it."""
-
-
-class Pairs(NamedTuple):
-    """P pairs of detections of one class from different windows, by falling agreement."""
-
-    first: NDArray[np.int32]
-    """``[P]`` positions."""
-    second: NDArray[np.int32]
-    """``[P]`` positions, greater than those of ``first``."""
-    agree: NDArray[np.bool_]
-    """``[P]`` whether the two are one object, as far as both windows tell."""
-    covered: NDArray[np.uint8]
-    """``[P]`` 1 if the first is a fragment inside the second, 2 if the second is one inside the first, 3 if both."""
 
 
 def find_pairs(seen: Seen, *, iou: float, margin: float) -> Pairs:
@@ -136,34 +109,63 @@ def _inside(piece: Any, cover: Any, frame: Any, reach: float) -> Any:
 
 
 @compiled
-def _goes_on(box: Any, own: Any, other: Any, margin: float) -> bool:
-    """Tell whether an edge of a detection's window that another window sees past cuts it."""
+def _cross(first: Any, second: Any, own: Any, other: Any, margin: float) -> bool:
+    """Tell whether two detections both reach an edge of the first one's window that the other window sees past."""
     for side in range(2):
         low, high = own[side], own[side + 2]
-        if other[side] < low < other[side + 2] and box[side] <= low + margin:
+        if other[side] < low < other[side + 2] and max(first[side], second[side]) <= low + margin:
             return True
-        if other[side] < high < other[side + 2] and box[side + 2] >= high - margin:
+        if other[side] < high < other[side + 2] and min(first[side + 2], second[side + 2]) >= high - margin:
             return True
     return False
 
 
 @compiled
-def _agreement(first: Any, second: Any, own: Any, other: Any, iou: float, margin: float) -> Any:
-    """Compare what both windows see of two boxes: IoU if they are one object, IoU - 1 if one outline has both."""
+def _probability(mask: Any, box: Any, x: float, y: float) -> Any:
+    """Look up a mask ``[S, S]`` over a box at a point, px: bilinear, 0 outside the box."""
+    side = len(mask)
+    if not (box[0] <= x <= box[2] and box[1] <= y <= box[3]):
+        return 0.0
+    column = min(max((x - box[0]) / (box[2] - box[0]) * side - 0.5, 0.0), side - 1.0)
+    row = min(max((y - box[1]) / (box[3] - box[1]) * side - 0.5, 0.0), side - 1.0)
+    i, j = min(int(row), side - 2), min(int(column), side - 2)
+    upper = mask[i, j] * (1 - column + j) + mask[i, j + 1] * (column - j)
+    lower = mask[i + 1, j] * (1 - column + j) + mask[i + 1, j + 1] * (column - j)
+    return upper * (1 - row + i) + lower * (row - i)
+
+
+@compiled
+def _mask_share(seen: Any, first: int, second: int, one: Any, two: Any) -> Any:
+    """Measure, of what both windows see, the share of the smaller mask that is in the larger one, by 32 x 32 points."""
+    area_one, area_two, shared = 0, 0, 0
+    x1, y1, x2, y2 = min(one[0], two[0]), min(one[1], two[1]), max(one[2], two[2]), max(one[3], two[3])
+    for row in range(32):
+        for column in range(32):
+            x, y = x1 + (column + 0.5) / 32 * (x2 - x1), y1 + (row + 0.5) / 32 * (y2 - y1)
+            in_one = _probability(seen.masks[first], seen.boxes[first], x, y) > 0.5
+            in_two = _probability(seen.masks[second], seen.boxes[second], x, y) > 0.5
+            area_one, area_two, shared = area_one + in_one, area_two + in_two, shared + (in_one and in_two)
+    return shared / max(min(area_one, area_two), 1)
+
+
+@compiled
+def _agreement(seen: Any, i: int, j: int, iou: float, margin: float) -> Any:
+    """Compare what both windows see of two detections: the IoU if they are one object, less 1 if that is by masks."""
+    first, second = seen.boxes[i], seen.boxes[j]
+    own, other = seen.frames[seen.windows[i]], seen.frames[seen.windows[j]]
     one, two = _clipped(first, other, 0.0), _clipped(second, own, 0.0)
-    area_one, area_two = _area(one), _area(two)
-    if area_one <= 0 or area_two <= 0:
-        return _APART
     shared = _area(_clipped(one, two, 0.0))
-    ratio = shared / (area_one + area_two - shared)
+    if shared <= 0:
+        return _APART
+    ratio = shared / (_area(one) + _area(two) - shared)
     off = max(abs(one[0] - two[0]), abs(one[1] - two[1]), abs(one[2] - two[2]), abs(one[3] - two[3]))
     if ratio > iou or off <= JITTER * margin:
         return ratio
-    if _goes_on(first, own, other, margin) and _goes_on(second, other, own, margin):
-        small, large = (one, two) if area_one < area_two else (two, one)
-        if _inside(small, large, _clipped(own, other, 0.0), JITTER * margin):
-            return ratio - 1
-    return _APART
+    if not (_cross(first, second, own, other, margin) and _cross(second, first, other, own, margin)):
+        return _APART
+    if len(seen.masks) and _mask_share(seen, i, j, one, two) <= iou:
+        return _APART
+    return ratio - 1
 
 
 @compiled
@@ -188,7 +190,7 @@ def _judged(seen: Any, i: int, j: int, iou: float, margin: float) -> tuple[float
     own, other = seen.frames[seen.windows[i]], seen.frames[seen.windows[j]]
     inner = seen.cut[i] and _inside(first, second, other, reach)
     outer = seen.cut[j] and _inside(second, first, own, reach)
-    return _agreement(first, second, own, other, iou, margin), int(inner) + 2 * int(outer)
+    return _agreement(seen, i, j, iou, margin), int(inner) + 2 * int(outer)
 
 
 @compiled

@@ -142,6 +142,7 @@ def _large(rng: np.random.Generator, wide: float, tall: float) -> shapely.Geomet
         a, b = rng.uniform(0.3, 0.7, 2) * [wide, tall]
         return shapely.Polygon([(0, 0), (a, 0), (a, b), (wide, b), (wide, tall), (0, tall)])
     if kind == 1:
-        a = rng.uniform(0.1, 0.9)
-        return shapely.Polygon([(a * wide, 0), (wide, (1 - a) * tall), ((1 - a) * wide, tall), (0, a * tall)])
+        half = min(wide, tall) * rng.uniform(0.1, 0.35)
+        ends = shapely.LineString([(half, half), (wide - half, tall - half)])
+        return shapely.affinity.scale(shapely.buffer(ends, half / 1.4143, cap_style="flat"), 1, rng.choice([-1, 1]))
     return shapely.box(0, 0, wide, tall)
