@@ -33,12 +33,14 @@ class SeamMerger:
     **Agreement.** Two detections of a class, from different windows, agree when of what both windows see
 
     1. the boxes' IoU exceeds ``iou``, or every side is where the other's is, within the jitter of both; or else
-    2. the boxes overlap and both cross the whole of it: they reach an edge of either window that the other window
-       sees past. So does every object that two windows cut from two sides, and of one that is no upright rectangle,
-       such as an L or a ship at an angle, the boxes say little more. If there are masks, more than ``iou`` of the
-       smaller must lie in the larger.
+    2. the boxes overlap and both cross all of it: they reach an edge of either window that the other window
+       sees past. So does every object that the windows cut from two sides, and of one that is no upright rectangle,
+       such as an L or a ship at an angle, the boxes say little more.
 
-    **Groups.** Best agreement first, with 1 before 2, detections join in groups of at most one per window.
+    Of two that cross, if there are masks, more than ``iou`` of the smaller one must also lie in the larger.
+
+    **Groups.** Detections join in groups of at most one per window, surest agreement first: by IoU the pairs of
+    which one shows its end of the object, then by shared area those that cross, by 1 before by 2.
 
     **Shape.** A group gives its best-scored whole detection. If windows cut all of them, it is the largest fragment
     and those that reach beyond its window, stitched: the hull of the boxes, the masks as ``Detections.pieces``.

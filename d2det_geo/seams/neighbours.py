@@ -18,7 +18,7 @@ from d2det_ops.compiled import compiled
 EXPLAINED = 0.7  # share of a fragment inside another detection that makes it a part of that one
 JITTER = 2.0  # margins that two views of one side may differ by: each is off by its own
 _FINEST, _COARSEST = 4, 24  # levels: cells of 16 px, below which there is nothing to gain, to 16 million px
-_APART = -2.0  # agreement of a pair that is not one object; what is has more
+_APART = -3.0  # agreement of a pair that is not one object; what is has more
 
 
 def find_pairs(seen: Seen, *, iou: float, margin: float) -> Pairs:
@@ -150,7 +150,11 @@ def _mask_share(seen: Any, first: int, second: int, one: Any, two: Any) -> Any:
 
 @compiled
 def _agreement(seen: Any, i: int, j: int, iou: float, margin: float) -> Any:
-    """Compare what both windows see of two detections: the IoU if they are one object, less 1 if that is by masks."""
+    """Compare what both windows see of two detections; the more, the surer they are one object.
+
+    In [0, 1] the IoU of the boxes where at least one shows all of its end of the object. Less where both cross
+    what the windows share: there the larger match is the surer one, above -1 if the boxes are alike.
+    """
     first, second = seen.boxes[i], seen.boxes[j]
     own, other = seen.frames[seen.windows[i]], seen.frames[seen.windows[j]]
     one, two = _clipped(first, other, 0.0), _clipped(second, own, 0.0)
@@ -159,13 +163,12 @@ def _agreement(seen: Any, i: int, j: int, iou: float, margin: float) -> Any:
         return _APART
     ratio = shared / (_area(one) + _area(two) - shared)
     off = max(abs(one[0] - two[0]), abs(one[1] - two[1]), abs(one[2] - two[2]), abs(one[3] - two[3]))
-    if ratio > iou or off <= JITTER * margin:
-        return ratio
+    alike = ratio > iou or off <= JITTER * margin
     if not (_cross(first, second, own, other, margin) and _cross(second, first, other, own, margin)):
-        return _APART
+        return ratio if alike else _APART
     if len(seen.masks) and _mask_share(seen, i, j, one, two) <= iou:
         return _APART
-    return ratio - 1
+    return -1 / (1 + shared * ratio) - (0 if alike else 1)
 
 
 @compiled

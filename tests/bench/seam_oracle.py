@@ -46,20 +46,15 @@ class Oracle:
         seen[:, 2:] = np.maximum(seen[:, 2:], seen[:, :2] + 0.5)
         return seen
 
-    def detect(
-        self, objects: NDArray[np.float64], labels: NDArray[np.int64], shapes: NDArray[np.object_] | None = None
-    ) -> list[tuple[Detections, Window]]:
-        """Give the detections of each window, with masks if there are shapes ``[N]`` of the objects."""
-        number, window = self.views(objects)
+    def detect(self, shapes: NDArray[np.object_], *, masks: bool) -> list[tuple[Detections, Window]]:
+        """Give the detections of each window, all of one class, of objects ``[N]``."""
+        number, window = self.views(shapely.bounds(shapes))
         frames = np.array([(w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height) for w in self.windows])
-        masks, scores = None, self._rng.uniform(0.5, 1, len(number)).astype(np.float32)
-        clear = objects[number]
-        if shapes is not None:
-            clipped = shapely.intersection(shapes[number], shapely.box(*frames[window].T))
-            clear = shapely.bounds(clipped)
-            whole = shapely.area(clipped) > 0
-            number, window, scores, clear, clipped = (a[whole] for a in (number, window, scores, clear, clipped))
-            masks = coverage(clipped, clear)
+        clipped = shapely.intersection(shapes[number], shapely.box(*frames[window].T))
+        seen = shapely.area(clipped) > 0
+        window, clipped = window[seen], clipped[seen]
+        clear, scores = shapely.bounds(clipped), self._rng.uniform(0.5, 1, len(window)).astype(np.float32)
+        crops = coverage(clipped, clear) if masks else None
         boxes = self.boxes(clear, frames[window].astype(np.float64))
         ends = np.searchsorted(window, np.arange(len(self.windows) + 1))
         return [
@@ -67,9 +62,9 @@ class Oracle:
                 Detections(
                     boxes=boxes[a:b],
                     scores=scores[a:b],
-                    labels=labels[number[a:b]],
-                    masks=None if masks is None else masks[a:b],
-                    mask_scores=None if masks is None else scores[a:b],
+                    labels=np.zeros(b - a, np.int64),
+                    masks=None if crops is None else crops[a:b],
+                    mask_scores=None if crops is None else scores[a:b],
                 ),
                 self.windows[index],
             )
