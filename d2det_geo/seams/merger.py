@@ -111,6 +111,11 @@ class SeamMerger:
         objects = stitched(detections.select(leaving), groups.root[leaving])
         return objects.select(_best_first(objects))
 
+    @property
+    def waiting(self) -> int:
+        """Count the detections that have not left, or were not dropped."""
+        return sum(len(part) for part in self._parts)
+
     def flush(self) -> Detections:
         """Give up all objects: no window is still to come."""
         return self.finished(math.inf)
