@@ -2,13 +2,14 @@
 #   make demo    a made-up town, predicted, scored and drawn in demo/
 #   make test    every test
 #   make lint    ruff, mypy, import-linter
+#   make bench   every operator beside torchvision and plain torch: cuda_ops/benchmarks/RESULTS.md
 #   make real    the shipped model on a real scene, if the data is there; memory, time and start of the command
 #   make clean   remove what the above made
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint real clean
+.PHONY: demo test lint real bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/d2det demo --out demo
@@ -25,6 +26,9 @@ lint: $(VENV)/.installed-lint
 real: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/bench/real_scene.sh
 	$(BIN)/python tests/bench/predict_limits.py
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python cuda_ops/benchmarks/run.py --write
 
 clean:
 	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -115,8 +115,13 @@ class OptimiserSettings(Section):
     weight_decay: float = Field(1e-4, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
     schedule: Literal["cosine", "step"] = "cosine"
-    milestones: tuple[float, ...] = Field((0.833, 0.958), description="of 'step': shares of the run, x0.1 after each")
+    milestones: tuple[float, ...] = Field(
+        (20 / 24, 23 / 24), description="of 'step': shares of the run, x0.1 after each"
+    )
     warmup_steps: int = Field(100, ge=0)
+    warmup_start: float | None = Field(
+        None, gt=0, le=1, description="share of the rate the warm-up starts from; null is 1 / (warmup_steps + 1)"
+    )
     clip_norm: float | None = Field(10.0, gt=0)
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the weight average; 0 turns it off")
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import tests.interpreter  # noqa: F401
+
+# isort: split
 import os
 import signal
 import warnings

@@ -163,6 +163,28 @@ def test_a_damaged_scene(d2det, tmp_path, scene):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("views", [(), ("--tta", "1,1.25,flip")], ids=["one view", "four"])
+@pytest.mark.parametrize(("cap", "reached"), [(2, 4), (1000, 0)])
+def test_chips_at_the_cap_are_counted(d2det, tmp_path, cap, reached, views):
+    card = describe(load_config(Path("tiny.yaml")))
+    limits = {"detections": cap, "candidates": None, "class_score": 0.0}
+    card = card.model_copy(update={"score": 0.0, "inference": card.inference | limits})
+    bundle = tmp_path / "crowded.safetensors"
+    save_bundle(bundle, build_from_card(card), card, half=False)
+    command = ("predict", "scene.tif", "--model", bundle, "--progress", "none", *views)
+    result = d2det(*command, "--out", tmp_path / "out.gpkg", "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert (report["capped_chips"], report["chips"]) == (reached, 4)
+    notice = (
+        "4 of 4 chips reached the number of detections the model gives at most, objects may be missing;"
+        " use a smaller --chip-size"
+    )
+    assert report["notices"] == ([notice] if reached else [])
+    assert (f"d2det: notice: {notice}" in result.stderr.splitlines()) == bool(reached)
+    assert d2det(*command, "--out", tmp_path / "quiet.gpkg", "--quiet").stderr == ""
+
+
 NOTICES = {
     "scene.tif": None,
     "small.tif": None,

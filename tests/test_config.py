@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from d2det_geo.config import load_config
 from d2det_geo.data.coco_classes import COCO_CLASSES
 from d2det_geo.errors import InputError, UsageError
+from d2det_geo.model.bundle import build_from_card
+from d2det_geo.model.pooling import DiscriminativePooling, PlainPooling
 from d2det_geo.pipeline.card import describe
 from d2det_geo.pipeline.import_weights import official_card
 from d2det_geo.pipeline.optimise import rate_share
@@ -103,6 +106,38 @@ def test_the_coco_configurations_build_the_authors_networks(arch):
     caps = ours.inference["candidates"] or ours.inference["detections"]
     assert {**ours.inference, "candidates": caps} == theirs.inference
     assert (ours.proposals, ours.sampling, ours.score) == (theirs.proposals, theirs.sampling, theirs.score)
-    rates = [rate_share(config.optimiser, step, config.run.steps) for step in (20 * 7330 - 99, 20 * 7330 + 99, 175_000)]
-    assert rates == pytest.approx([1, 0.1, 0.01])
-    assert len(path.read_text().splitlines()) <= 30
+    steps = {0: 1 / 80, 500: 0.5 + 0.5 / 80, 1000: 1.0, 20 * 7330 - 1: 1.0, 20 * 7330 + 1: 0.1, 23 * 7330 + 1: 0.01}
+    rates = [rate_share(config.optimiser, step, config.run.steps) for step in steps]
+    assert rates == pytest.approx(list(steps.values()))
+    assert (config.run.steps, config.run.batch_size, config.optimiser.learning_rate) == (24 * 7330, 16, 0.02)
+    assert (config.optimiser.momentum, config.optimiser.weight_decay, config.optimiser.clip_norm) == (0.9, 1e-4, None)
+    assert (config.model.trainable_stages, config.augment.flip, config.augment.scale) == (3, True, (1, 1))
+
+
+@pytest.mark.parametrize("path", sorted([*CONFIGS.glob("coco_*"), *CONFIGS.glob("isaid_*"), *CONFIGS.glob("uavdt_*")]))
+def test_configurations_of_benchmarks_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 30
+
+
+def test_the_aerial_benchmarks():
+    isaid, uavdt = (load_config(CONFIGS / f"{name}_r101.yaml") for name in ("isaid", "uavdt"))
+    assert (isaid.model.backbone, isaid.model.masks, isaid.data.chip_size, len(isaid.classes)) == (
+        "resnet101",
+        True,
+        800,
+        15,
+    )
+    assert (isaid.sampling.rois, isaid.sampling.positive_fraction, isaid.inference.detections) == (1024, 0.5, 1000)
+    assert (uavdt.model.backbone, uavdt.model.masks, uavdt.classes) == ("resnet101", False, ("vehicle",))
+    assert uavdt.data.ignore == ("ignored",)
+
+
+@pytest.mark.parametrize("pooling", [False, True])
+@pytest.mark.parametrize("votes", [False, True])
+def test_the_rows_of_table_2_are_configurations_of_one_model(tmp_path, pooling, votes):
+    switches = f"discriminative_pooling: {pooling}, dense_regression: {votes}, "
+    text = (CONFIGS / "coco_r50.yaml").read_text(encoding="utf-8").replace("model: {", f"model: {{{switches}")
+    with torch.device("meta"):
+        network = build_from_card(describe(load_config(write(tmp_path, text))))
+    assert isinstance(network.classifier.pooling, DiscriminativePooling if pooling else PlainPooling)
+    assert (network.localiser.votes is not None, network.localiser.plain is not None) == (votes, not votes)

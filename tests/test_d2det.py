@@ -195,14 +195,25 @@ def test_dense_regression_changes_boxes_alone():
 
 def test_offsets_and_gate_start_as_plain_average_pooling():
     network = build()
-    level = network.classifier.pooling.levels[0]
-    features = torch.randn(1, 32, 24, 40)
+    pooling = network.classifier.pooling
+    features = [torch.randn(1, 32, 24, 40)]
     rois = torch.tensor([[0, 10.0, 10, 60, 70]])
-    from d2det_ops import discriminative_pool, roi_pool  # noqa: PLC0415
+    from d2det_ops import discriminative_pool, roi_align  # noqa: PLC0415
 
-    plain = roi_pool(features, rois, bins=14, samples=1, stride=4)
-    torch.testing.assert_close(level(features, rois), discriminative_pool(plain, torch.zeros_like(plain)))
-    assert level.offsets(torch.randn(2, 32, 3, 3)).abs().max() == 0
+    plain = roi_align(features, rois, bins=14, samples=1, strides=[4])
+    torch.testing.assert_close(pooling(features, rois), discriminative_pool(plain, torch.zeros_like(plain)))
+    assert pooling.levels[0].offsets(torch.randn(2, 32, 3, 3)).abs().max() == 0
+
+
+def test_discriminative_pooling_gives_each_roi_its_level_and_its_place():
+    pooling = fill(build()).eval().classifier.pooling
+    features = [torch.randn(1, 32, side, side) for side in (160, 80, 40, 20, 10)]
+    sides = torch.tensor([500.0, 30, 250, 150, 40, 600])
+    rois = torch.stack([torch.zeros(6), sides / 40, sides / 50, sides, sides + 9], 1)
+    alone = [pooling(features, rois[index : index + 1]) for index in range(6)]
+    torch.testing.assert_close(pooling(features, rois), torch.cat(alone), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pooling(features, rois)[0], pooling(features, rois[[5, 0, 1]])[1], atol=1e-5, rtol=1e-5)
+    assert pooling(features, rois[:0]).shape == (0, 32, 7, 7)
 
 
 def test_levels_change_at_112_224_448():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import box_iou
 
 from d2det_geo.model.anchors import Anchors
 from d2det_geo.model.backbones import STRIDES
@@ -14,6 +14,7 @@ from d2det_geo.model.losses import class_loss, overlap_loss, regression_loss, vo
 from d2det_geo.model.matching import match_legacy
 from d2det_geo.model.rpn import assign_legacy
 from d2det_geo.model.targets import cell_centres, overlap_labels
+from d2det_ops import nms
 from d2det_ops.pyramid import roi_levels
 from tests.golden.goldens import golden
 from tests.golden.network import our_boxes
@@ -74,7 +75,7 @@ def test_levels():
 def test_class_nms(case, score, iou, cap):
     boxes, scores = our_boxes(BOXES["mcnms_boxes"]), BOXES["mcnms_scores"][:, 1:]
     rows, labels = (scores > score).nonzero().unbind(1)
-    kept = batched_nms(boxes[rows].double(), scores[rows, labels].double(), labels, iou)[:cap]
+    kept = nms(boxes[rows], scores[rows, labels], labels, iou)[:cap]
     found = torch.cat([to_corners(boxes[rows], LEGACY), scores[rows, labels, None]], 1)[kept]
     theirs = BOXES[f"mcnms_{case}_dets"]
     order = theirs[:, 4].argsort(descending=True, stable=True)
@@ -105,9 +106,10 @@ def positives():
 
 def test_cells_and_overlap_targets():
     boxes, objects = positives()
-    x, y = cell_centres(to_corners(boxes, LEGACY))
-    torch.testing.assert_close(x.expand(-1, 7, -1), LOSSES["reg_points"][:, 0], atol=1e-4, rtol=0)
-    torch.testing.assert_close(y.expand(-1, -1, 7), LOSSES["reg_points"][:, 1], atol=1e-4, rtol=0)
+    corners = to_corners(boxes, LEGACY)
+    x, y = (part.expand(-1, 7, 7) for part in cell_centres(corners))
+    size = (corners[:, 2:] - corners[:, :2])[..., None, None].expand(-1, -1, 7, 7)
+    LOSSES.close("reg_points", torch.cat([torch.stack([x, y], 1), size], 1), 1e-4)
     left, top, right, bottom = (edge[:, None, None] for edge in to_corners(objects, LEGACY).unbind(1))
     distances = torch.stack([part.expand(-1, 7, 7) for part in (x - left, right - x, y - top, bottom - y)], 1)
     LOSSES.close("reg_targets", distances, 1e-4)
@@ -137,6 +139,12 @@ def test_regression_loss_and_its_gradient(reading, value, gradient):
     LOSSES.close(value, loss, 0, 1e-5)
     loss.backward()
     LOSSES.close(gradient, offsets.grad, 1e-7, 1e-4)
+
+
+def test_the_reading_of_the_loss_we_do_not_offer():
+    boxes, objects = positives()
+    each = vote_loss(decode_votes(LOSSES["reg_pred"], boxes, LEGACY), objects)
+    LOSSES.close("loss_reg_masked_over_all", 2 * (each * LOSSES["overlap_target"][:, 0]).mean(), 0, 1e-5)
 
 
 def test_the_official_loss_is_the_mean_of_the_authors_matrix():

@@ -162,6 +162,23 @@ def test_dense_votes_are_cast_at_every_scale():
     assert len(three) != len(two) or not np.allclose(three.boxes, two.boxes)
 
 
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_a_scaled_view_goes_the_whole_way_at_its_scale(factor):
+    model, seen_cells = network(), []
+    model.pyramid.register_forward_hook(lambda *call: seen_cells.append(call[-1]["0"].shape[2:]))
+    ((height, width),) = SIZES[:1]
+    new_height, new_width = size = round(height * factor), round(width * factor)
+    (ours,) = detect_augmented(model, noise()[:1], SIZES[:1], (factor,))
+    enlarged = F.interpolate(noise()[:1, :, :height, :width], size, mode="bilinear", antialias=True)
+    padded = F.pad(enlarged, (0, -new_width % 32, 0, -new_height % 32))
+    (alone,) = model.detect(padded, [size])
+    assert seen_cells == [tuple(side // 4 for side in padded.shape[2:])] * 2
+    back = [width / new_width, height / new_height] * 2
+    np.testing.assert_allclose(ours.boxes, alone.boxes * back, rtol=1e-6)
+    np.testing.assert_array_equal(ours.scores, alone.scores)
+    np.testing.assert_array_equal(ours.masks, alone.masks)
+
+
 def seen(*boxes, scores, labels=None):
     count = len(boxes)
     return Detections(

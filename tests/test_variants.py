@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.detection.image_list import ImageList
 
 from d2det_geo.errors import InputError
 from d2det_geo.model.backbones import build_pyramid
@@ -14,7 +15,6 @@ from d2det_geo.model.build import Architecture, ProposalLimits, build_model
 from d2det_geo.model.convention import Convention, mask_frame
 from d2det_geo.model.d2det import Inference, Sampling
 from d2det_geo.model.deformable import DeformableConv
-from d2det_geo.model.paste import paste_masks
 from d2det_geo.model.targets import Targets, stack_rois
 from d2det_geo.model.weights import load_backbone
 
@@ -133,24 +133,26 @@ def test_half_precision_gives_numbers_even_where_the_weights_are_extreme(convent
     with torch.autocast("cpu", torch.bfloat16):
         losses = network.train()(picture(), SIZES, [truth])
         (found,) = network.eval().detect(picture(), SIZES)
+    sum(losses.values()).backward()
     assert all(bool(value.isfinite()) for value in losses.values())
+    gradients = [value.grad for value in network.classifier.pooling.parameters() if value.grad is not None]
+    assert gradients
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
     assert np.isfinite(found.boxes).all()
     assert np.isfinite(found.mask_scores).all()
+
+
+def test_proposals_are_not_rounded_in_half_precision():
+    network = build().eval()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        features = network.pyramid(picture())
+        (proposals,), _ = network.rpn(ImageList(picture(), SIZES), features)
+    assert features["0"].dtype == torch.bfloat16
+    assert proposals.dtype == torch.float32
+    assert (proposals != proposals.bfloat16()).any()
 
 
 def test_a_legacy_mask_spans_whole_pixels():
     boxes = torch.tensor([[10.9, 20.2, 31.4, 40.9], [5.0, 5.0, 5.2, 5.3]])
     assert mask_frame(boxes, Convention.LEGACY).tolist() == [[10, 20, 31, 40], [5, 5, 6, 6]]
     assert torch.equal(mask_frame(boxes, Convention.ALIGNED), boxes)
-
-
-def test_masks_are_pasted_where_they_belong():
-    left = torch.zeros(1, 28, 28)
-    left[:, :, :14] = 1.0
-    box = torch.tensor([[4.0, 2.0, 12.0, 10.0]])
-    drawn = paste_masks(left, box, (12, 10), Convention.ALIGNED)[0]
-    assert drawn.nonzero().amin(0).tolist() == [2, 4]
-    assert drawn.nonzero().amax(0).tolist() == [9, 7]  # the left half; the image ends in the right one
-    squeezed = paste_masks(left, box, (12, 10), Convention.LEGACY)[0]
-    assert squeezed.nonzero().amax(0).tolist() == [9, 6]  # half of the six columns that are left
-    assert squeezed.sum() == 8 * 3

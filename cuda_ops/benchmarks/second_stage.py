@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ class SecondStage:
         features = inputs.pyramid(batch, card.architecture["channels"], side, torch.channels_last, torch.float32)
         rois = inputs.rois(batch * proposals, batch, side)
         self.boxes = [rois[rois[:, 0] == image, 1:].to(device) for image in range(batch)]
-        self.network.pyramid = Fixed([level.to(device) for level in features])  # type: ignore[assignment]
+        self.network.pyramid = Fixed([level.to(device) for level in features])
         self.network.to(device)
         self.images = torch.zeros(batch, 3, side, side, device=device)
         self.sizes = [(side, side)] * batch
@@ -82,7 +83,7 @@ class SecondStage:
         first = torch.cat([torch.zeros_like(self.boxes[0][:, :1]), self.boxes[0]], 1)
         levels = list(self.network.pyramid(self.images).values())
         spread = self.network.classifier(levels, first).std()
-        last = self.network.classifier.layers[-1]
+        last = cast(nn.Linear, list(self.network.get_submodule("classifier.layers").children())[-1])
         last.weight *= SPREAD / spread
         last.bias[0] += BACKGROUND
 

@@ -21,6 +21,10 @@ class Anchors(AnchorGenerator):  # type: ignore[misc] # torchvision is untyped
         if convention is Convention.LEGACY:
             self.cell_anchors = [_legacy_cell(size, stride) for size, stride in zip(sizes, STRIDES, strict=True)]
 
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Move the anchors of a cell to ``device``; autocast's ``dtype`` counts in steps of px, so in float32."""
+        super().set_cell_anchors(torch.promote_types(dtype, torch.float32), device)
+
     def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
         """Lay the anchors of each level over its cells; ``[cells * ratios, 4]`` a level, row by row."""
         if self.convention is Convention.LEGACY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 
@@ -16,7 +17,8 @@ class DeltaCoder(BoxCoder):  # type: ignore[misc] # torchvision is untyped
         self.convention = convention
 
     def decode_single(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
-        """Apply deltas ``[B, 4]`` (dx, dy, dw, dh times ``weights``) to ``[B, 4]`` boxes."""
+        """Apply deltas ``[B, 4]`` (dx, dy, dw, dh times ``weights``) to ``[B, 4]`` boxes, in no less than float32."""
+        rel_codes = rel_codes.to(torch.promote_types(rel_codes.dtype, torch.float32))
         if self.convention is Convention.LEGACY:
             limit = -self.bbox_xform_clip
             least = [-float("inf"), -float("inf"), limit * self.weights[2], limit * self.weights[3]]

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import batched_nms
 
 from d2det_geo.detections import MASK_IOU_SHARE, Detections
 from d2det_geo.model.backbones import freeze_statistics
@@ -22,7 +21,7 @@ from d2det_geo.model.localiser import Localiser
 from d2det_geo.model.losses import Reading, class_loss
 from d2det_geo.model.rpn import ProposalNetwork
 from d2det_geo.model.targets import Targets, gather_positives, sample_rois, stack_rois
-from d2det_ops import soft_nms
+from d2det_ops import nms, soft_nms
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +195,8 @@ class D2Det(nn.Module):
 
     def _suppress(self, found: Candidates) -> Candidates:
         """Drop what clipping left empty and, after refinement, duplicates; best first, ties by label."""
-        found = found.select(((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all(1))
+        if self.convention is Convention.ALIGNED:  # the authors drop no box, whatever the votes made of it
+            found = found.select(((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all(1))
         match self.inference.final_nms:
             case "soft":
                 kept, scores = soft_nms(found.boxes, found.scores, found.labels, iou=self.inference.final_iou)
@@ -221,9 +221,8 @@ class D2Det(nn.Module):
 
 
 def _class_nms(found: Candidates, iou: float) -> Candidates:
-    """Suppress class by class; classes are kept apart by a shift, which costs float32 the last digits of a box."""
-    kept = batched_nms(found.boxes.double(), found.scores.double(), found.labels, iou)
-    return found.select(kept)
+    """Suppress class by class."""
+    return found.select(nms(found.boxes, found.scores, found.labels, iou))
 
 
 def _detections(found: Candidates, masks: Tensor | None, mask_ious: Tensor | None) -> Detections:

@@ -79,7 +79,7 @@ def mask_iou_loss(predicted: Tensor, targets: Tensor, reading: Reading) -> Tenso
     """Squared error of ``[K]`` mask IoUs over those above 0.1, averaged over all, times 0.5 (section 10.3)."""
     if len(predicted) == 0:
         return predicted.sum() * 0.0
-    error, counted = (predicted.float() - targets) ** 2, (targets > 0.1).float()
+    error, counted = (predicted.float() - targets) ** 2, ((targets > 0.1) & (targets <= 1)).float()
     if reading == "official":
         return MASK_IOU_WEIGHT * _product_of_means(error, counted)
     return MASK_IOU_WEIGHT * (error * counted).mean()

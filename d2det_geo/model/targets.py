@@ -15,6 +15,7 @@ from d2det_geo.model.matching import match_rois
 
 CELLS = 7  # votes per side of a RoI
 MASK_SIDE = 28
+_TINY = 1e-7  # keeps the authors' quotients finite
 IGNORED_SHARE = 0.5  # a box with more of its area than this in an ignore region is left out
 
 
@@ -135,14 +136,17 @@ def mask_targets(boxes: Tensor, objects: Tensor, masks: Tensor, convention: Conv
         boxes: ``[K, 4]`` RoIs.
         objects: ``[K, 4]`` boxes the masks span.
         masks: ``[K, M, M]``.
-        convention: decides what the 28x28 cells span.
+        convention: decides what the 28x28 cells span; a legacy RoI looks at no pixel but its own.
 
     Returns:
         ``[K, 28, 28]`` float32 of 0 and 1; nothing lies outside the object's box.
     """
     boxes = mask_frame(boxes, convention)
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
     steps = (torch.arange(MASK_SIDE, device=boxes.device, dtype=torch.float32) + 0.5) / MASK_SIDE
-    points = boxes[:, None, :2] + (boxes[:, 2:] - boxes[:, :2])[:, None] * steps[None, :, None]
+    points = low + (high - low) * steps[None, :, None]
+    if convention is Convention.LEGACY:  # the authors crop the mask before they resize it
+        points = points.clamp(low + 0.5, high - 0.5)
     size = (objects[:, 2:] - objects[:, :2]).clamp(min=1e-6)
     unit = (points - objects[:, None, :2]) / size[:, None] * 2 - 1
     x = unit[:, None, :, 0].expand(-1, MASK_SIDE, -1)
@@ -157,25 +161,37 @@ def overlap_from_masks(masks: Tensor) -> Tensor:
     return (blocks[:, :, 1:3, :, 1:3].mean((2, 4)) > 0.5).float()
 
 
-def mask_iou_targets(logits: Tensor, targets: Tensor, boxes: Tensor, objects: Tensor, masks: Tensor) -> Tensor:
+def mask_iou_targets(logits: Tensor, targets: Tensor, frames: Tensor, objects: Tensor, masks: Tensor) -> Tensor:
     """IoU of each predicted mask with the whole object, also the part outside the RoI (section 10.2).
+
+    The cells of the whole object are those in the RoI over the share of the object that lies in there.
 
     Args:
         logits: ``[K, 28, 28]`` of the object's class.
         targets: ``[K, 28, 28]`` from ``mask_targets``.
-        boxes: ``[K, 4]`` RoIs.
+        frames: ``[K, 4]`` what the 28x28 cells span.
         objects: ``[K, 4]`` boxes the masks span.
         masks: ``[K, M, M]``.
 
     Returns:
-        ``[K]`` in [0, 1].
+        ``[K]`` from 0 to 1, and a rounding error.
     """
     predicted = (logits > 0.5).float()  # the authors threshold the logit, not the probability
-    cell = (boxes[:, 2:] - boxes[:, :2]).prod(1) / MASK_SIDE**2
-    whole = masks.float().mean((1, 2)) * (objects[:, 2:] - objects[:, :2]).prod(1) / cell.clamp(min=1e-6)
+    whole = targets.sum((1, 2)) / (_share_inside(masks.float(), objects, frames) + _TINY)
     shared = (predicted * targets).sum((1, 2))
-    union = predicted.sum((1, 2)) + torch.maximum(whole, targets.sum((1, 2))) - shared
-    return shared / union.clamp(min=1e-6)
+    reached: Tensor = shared / (predicted.sum((1, 2)) + whole - shared + _TINY)
+    return reached.clamp(min=0)
+
+
+def _share_inside(masks: Tensor, objects: Tensor, frames: Tensor) -> Tensor:
+    """Share of the mask ``[K, M, M]`` over each object ``[K, 4]`` that lies in its frame ``[K, 4]``; ``[K]``."""
+    side = masks.shape[-1]
+    cell = ((objects[:, 2:] - objects[:, :2]) / side).clamp(min=1e-6)[:, None]
+    steps = torch.arange(side, device=masks.device, dtype=objects.dtype)[None, :, None]
+    start = objects[:, None, :2] + steps * cell
+    covered = torch.minimum(start + cell, frames[:, None, 2:]) - torch.maximum(start, frames[:, None, :2])
+    columns, rows = (covered / cell).clamp(0, 1).unbind(-1)
+    return torch.einsum("kyx,ky,kx->k", masks, rows, columns) / masks.sum((1, 2)).clamp(min=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import box_iou
 
 from d2det_geo.detections import MASK_SIDE, Detections
 from d2det_geo.model.backbones import SIDE_MULTIPLE
 from d2det_geo.model.bundle import Card
+from d2det_ops import nms
 
 VOTE_IOU = 0.5  # views that agree at least so well describe one object
 
@@ -137,7 +138,7 @@ def merge_views(views: Sequence[Detections], cap: int | None = None) -> Detectio
     if len(every) == 0:
         return every
     boxes, scores, labels = map(torch.from_numpy, (every.boxes, every.scores.astype(np.float64), every.labels))
-    best = batched_nms(boxes, scores, labels, VOTE_IOU)
+    best = nms(boxes, scores, labels, VOTE_IOU)
     agrees = _agreement(boxes, labels, best)
     share = (agrees * scores / (agrees * scores).sum(1, keepdim=True)).numpy()
     voted = share @ every.boxes

@@ -45,7 +45,8 @@ def set_rate(optimiser: torch.optim.Optimizer, settings: OptimiserSettings, step
 def rate_share(settings: OptimiserSettings, step: int, steps: int) -> float:
     """Share of the peak learning rate at ``step``: a linear warm-up, then a cosine to 0 or steps of x0.1."""
     if step < settings.warmup_steps:
-        return (step + 1) / (settings.warmup_steps + 1)
+        start = settings.warmup_start or 1 / (settings.warmup_steps + 1)
+        return start + (1 - start) * step / settings.warmup_steps
     if settings.schedule == "step":
         return 0.1 ** sum(step >= milestone * steps for milestone in settings.milestones)
     done = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)

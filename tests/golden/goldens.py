@@ -17,13 +17,13 @@ REPOSITORY = HERE.parent.parent
 
 ALL = slice(None)
 EVERY = {2: slice(None, None, 2), 4: slice(None, None, 4), 8: slice(None, None, 8), 16: slice(None, None, 16)}
-LEFT_OUT = {  # what the rest of a file, or a rule, gives as well
-    "r50_features_rpn": {"image", *(f"C{level}_{part}" for level in range(2, 6) for part in ("mean", "std", "slice"))},
-    "r50_roi_heads": {"pool2_14x14_first4", "roialign_first4"},
-    "r50_train": {"image", "reg_points", "reg_targets", "reg_decoded_target", "cls_label_weights"},
-}
+LEFT_OUT = {"r50_features_rpn": {"image"}, "r50_train": {"image"}}  # a rule makes it as well
 KEPT: dict[str, dict[str, tuple[slice, ...]]] = {  # part of an array the reduction keeps
     "r50_features_rpn": {
+        "C2_slice": (ALL, EVERY[4], EVERY[2]),
+        "C3_slice": (ALL, EVERY[8]),
+        "C4_slice": (ALL, EVERY[8]),
+        "C5_slice": (ALL, EVERY[8]),
         "P2_slice": (ALL, EVERY[8]),
         "P3_slice": (ALL, EVERY[4]),
         "P4_slice": (ALL, EVERY[8]),
@@ -35,14 +35,19 @@ KEPT: dict[str, dict[str, tuple[slice, ...]]] = {  # part of an array the reduct
     "r50_roi_heads": {
         "pool1_3x3": (ALL, EVERY[16]),
         "pool2_14x14_ch8": (ALL, EVERY[16]),
+        "pool2_14x14_first4": (ALL, EVERY[16]),
         "awp_gate_ch8": (ALL, EVERY[16]),
         "bbox_feats": (ALL, EVERY[16]),
         "bbox_fc": (ALL, EVERY[8]),
         "roialign_14x14_ch16": (ALL, EVERY[8]),
+        "roialign_first4": (ALL, EVERY[16]),
         "head_convs_ch8": (ALL, EVERY[8]),
     },
     "r50_train": {
         "cls_score": (EVERY[8],),
+        "reg_points": (EVERY[4],),
+        "reg_targets": (EVERY[4],),
+        "reg_decoded_target": (EVERY[16],),
         "rpn_assign_anchor_inside_0": (EVERY[16],),
         "rpn_assign_anchor_inside_1": (EVERY[16],),
         "grad.D2Det_head.D2Det_reg.weight": (ALL, EVERY[8]),

@@ -1,4 +1,6 @@
-"""Linear soft-NMS in plain torch."""
+"""Soft-NMS in plain torch."""
+
+from __future__ import annotations
 
 import torch
 from torch import Tensor
@@ -6,33 +8,31 @@ from torchvision.ops import box_iou
 
 
 def soft_nms(
-    boxes: Tensor, scores: Tensor, labels: Tensor, *, iou: float = 0.5, least_score: float = 1e-3
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    iou: float = 0.5,
+    least_score: float = 1e-3,
+    method: str = "linear",
+    sigma: float = 0.5,
 ) -> tuple[Tensor, Tensor]:
-    """Take the best box again and again, scaling the scores of its class it overlaps by ``1 - IoU``.
-
-    D2Det specification, section 9 step 8. Ties go to the first box.
-
-    Args:
-        boxes: ``[D, 4]`` xyxy px.
-        scores: ``[D]``.
-        labels: ``[D]``; boxes of different classes never touch each other's scores.
-        iou: overlap above which a score decays.
-        least_score: boxes that fall below it are dropped.
-
-    Returns:
-        Positions of the kept boxes and their decayed scores, both by descending score.
-    """
-    scores = scores.clone()
-    overlap = box_iou(boxes, boxes) * (labels[:, None] == labels[None, :])
-    decay = torch.where(overlap > iou, 1 - overlap, 1.0).fill_diagonal_(1.0)
-    waiting = scores >= least_score
+    """Do what ``d2det_ops.soft_nms`` does with all pairs at once, ``[D, D]``."""
+    overlap = box_iou(boxes.double(), boxes.double())
+    if method == "linear":
+        decay = torch.where(overlap > iou, (1 - overlap).clamp(min=0), 1.0)
+    else:
+        decay = torch.where(overlap > 0, (-(overlap**2) / sigma).exp(), 1.0)
+    decay = torch.where(labels[:, None] == labels[None, :], decay, 1.0)
+    left = scores.double()
+    waiting = left >= least_score
     order, kept = [], []
     while bool(waiting.any()):
-        best = int(torch.where(waiting, scores, -1.0).argmax())
+        best = int(torch.where(waiting, left, -1.0).argmax())
         order.append(best)
-        kept.append(scores[best].clone())
+        kept.append(float(left[best]))
         waiting[best] = False
-        scores = torch.where(waiting, scores * decay[best], scores)
-        waiting &= scores >= least_score
-    index = torch.tensor(order, dtype=torch.long, device=boxes.device)
-    return index, torch.stack(kept) if kept else scores.new_zeros(0)
+        left = torch.where(waiting, left * decay[best], left)
+        waiting &= left >= least_score
+    index = torch.tensor(order, dtype=torch.int64, device=scores.device)
+    return index, torch.tensor(kept, dtype=torch.float64, device=scores.device).to(scores.dtype)
