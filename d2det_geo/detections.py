@@ -13,6 +13,28 @@ MASK_IOU_SHARE = 0.3  # of the predicted mask IoU in a mask score (D2Det, sectio
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Pieces:
+    """P crops that say, finer than one crop could, what objects larger than a chip look like.
+
+    The shape of an object with pieces is the union of theirs.
+    """
+
+    owners: NDArray[np.int64]
+    """``[P]`` row of the detection each belongs to, ascending."""
+    boxes: NDArray[np.float64]
+    """``[P, 4]`` as ``(x1, y1, x2, y2)``, px, in the frame of the detections."""
+    masks: NDArray[np.float32]
+    """``[P, 28, 28]`` probabilities; the grid of cells spans the box of the piece."""
+
+    def of(self, rows: NDArray[np.intp]) -> Pieces:
+        """Take the pieces of some detections; ``rows[i]`` owns them as ``i`` afterwards."""
+        starts = np.searchsorted(self.owners, rows)
+        counts = np.searchsorted(self.owners, rows, side="right") - starts
+        index = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+        return Pieces(np.repeat(np.arange(len(rows)), counts), self.boxes[index], self.masks[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """D objects in one frame of pixels (a chip's or a scene's; the holder knows which).
 
@@ -31,6 +53,8 @@ class Detections:
     """``[D]`` classification score plus ``MASK_IOU_SHARE`` times the predicted mask IoU."""
     capped: bool = False
     """Whether the network reached its cap on the way here: objects may be missing."""
+    pieces: Pieces | None = None
+    """Of the objects that were joined from several detections; their ``masks`` are coarse."""
 
     def __post_init__(self) -> None:
         """Refuse arrays of different lengths, naming the one that is off."""
@@ -55,6 +79,7 @@ class Detections:
             masks=None if self.masks is None else self.masks[index],
             mask_scores=None if self.mask_scores is None else self.mask_scores[index],
             capped=self.capped,
+            pieces=None if self.pieces is None else self.pieces.of(np.arange(len(self))[index]),
         )
 
     def ranked(self) -> Detections:
@@ -70,8 +95,11 @@ class Detections:
 
     def moved(self, scale: tuple[float, float] = (1.0, 1.0), offset: tuple[float, float] = (0.0, 0.0)) -> Detections:
         """Map the boxes to another pixel frame: ``x * scale_x + offset_x``, y likewise."""
-        boxes = self.boxes * np.array([*scale, *scale]) + np.array([*offset, *offset])
-        return replace(self, boxes=boxes)
+        factors, offsets = np.array([*scale, *scale]), np.array([*offset, *offset])
+        pieces = self.pieces
+        if pieces is not None:
+            pieces = replace(pieces, boxes=pieces.boxes * factors + offsets)
+        return replace(self, boxes=self.boxes * factors + offsets, pieces=pieces)
 
     @staticmethod
     def empty(*, masks: bool) -> Detections:
@@ -98,4 +126,18 @@ class Detections:
             masks=np.concatenate(masks) if masks else None,
             mask_scores=np.concatenate(mask_scores) if mask_scores else None,
             capped=any(part.capped for part in parts),
+            pieces=_joined_pieces(parts),
         )
+
+
+def _joined_pieces(parts: Sequence[Detections]) -> Pieces | None:
+    """Join the pieces of detections that are joined in the same order."""
+    before = np.cumsum([0, *(len(part) for part in parts)])
+    owned = [(part.pieces, start) for part, start in zip(parts, before, strict=False) if part.pieces is not None]
+    if not owned:
+        return None
+    return Pieces(
+        owners=np.concatenate([pieces.owners + start for pieces, start in owned]),
+        boxes=np.concatenate([pieces.boxes for pieces, _ in owned]),
+        masks=np.concatenate([pieces.masks for pieces, _ in owned]),
+    )

@@ -266,7 +266,7 @@ def test_stitched_mask_covers_what_the_fragments_covered():
         return (y[:, None] < x[None, :] / 5).astype(np.float32)
 
     fragments = detections([[0, 0, 90, 28], [60, 0, 140, 28]], masks=np.stack([seen(0, 90), seen(60, 140)]))
-    whole = stitched(fragments)
+    whole = stitched(fragments, np.zeros(2, np.intp))
     assert whole.boxes.tolist() == [[0, 0, 140, 28]]
     assert whole.masks.shape == (1, MASK_SIDE, MASK_SIDE)
     assert whole.mask_scores.tolist() == pytest.approx([0.9])
@@ -275,7 +275,7 @@ def test_stitched_mask_covers_what_the_fragments_covered():
 
 def test_stitching_one_fragment_changes_nothing():
     mask = np.random.default_rng(0).random((1, MASK_SIDE, MASK_SIDE), dtype=np.float32)
-    one = stitched(detections([[3, 5, 40, 90]], masks=mask))
+    one = stitched(detections([[3, 5, 40, 90]], masks=mask), np.zeros(1, np.intp))
     np.testing.assert_allclose(one.masks, mask, atol=1e-6)
 
 

@@ -23,7 +23,7 @@ from d2det_geo.model.backbones import SIDE_MULTIPLE
 from d2det_geo.pipeline.device import device_of
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.windows import scene_windows
-from d2det_geo.seams.merger import merge_seams
+from d2det_geo.seams.merger import SeamMerger, best_first
 
 if TYPE_CHECKING:
     from d2det_geo.model.bundle import Card
@@ -91,7 +91,7 @@ def detect_grid(  # noqa: PLR0913 (what a grid is, what runs on it, how it is cu
     chosen = [window for window in windows if wanted is None or wanted(window)]
     tally.windows += len(windows)
     tally.skipped += len(windows) - len(chosen)
-    parts: list[tuple[Detections, Window]] = []
+    merger, objects = SeamMerger(width, height), []
     batch: list[tuple[Window, Chip]] = []
     # Closed before an exception leaves: nobody may close the file under a reader.
     with closing(read_ahead(read, chosen, depth=2 * batch_size)) as chips:
@@ -101,12 +101,13 @@ def detect_grid(  # noqa: PLR0913 (what a grid is, what runs on it, how it is cu
             else:
                 tally.skipped += 1
             if len(batch) == batch_size or (batch and done == len(chosen)):
-                parts += _detect_batch(batch, network, card, tally)
-                batch = []
+                parts, batch = _detect_batch(batch, network, card, tally), []
+                with tally.timed("merge"):
+                    objects.append(_merged(merger, parts))
             if progress is not None:
                 progress(done, len(chosen))
     with tally.timed("merge"):
-        return merge_seams(parts, width, height)
+        return best_first([*objects, merger.flush()])
 
 
 def _check_sizes(chip_size: int, overlap: int, batch_size: int) -> None:
@@ -182,6 +183,13 @@ def _detect_batch(
         tally.drop("invalid", len(detections) - len(kept))
         parts.append((kept.moved(offset=(window.col_off, window.row_off)), window))
     return parts
+
+
+def _merged(merger: SeamMerger, parts: Sequence[tuple[Detections, Window]]) -> Detections:
+    """Hand in the detections of windows that come row by row; the objects that no window to come can touch."""
+    for detections, window in parts:
+        merger.add(detections, window)
+    return merger.finished(parts[-1][1].row_off)
 
 
 def _on_image(boxes: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -27,7 +27,8 @@ def mask_polygons(detections: Detections, threshold: float = 0.5) -> NDArray[np.
 
     Between the centres of the cells the field is bilinear, from there to the box's edge it is
     constant: the outline is sub-pixel, and ends on the box's edge where the mask touches it. Holes are
-    kept, and every part of a mask in several parts but for specks (under 1 % of the largest).
+    kept, and every part of a mask in several parts but for specks (under 1 % of the largest). Of an object
+    with pieces, the pieces are outlined and united.
 
     Args:
         detections: D objects with masks, ``[D, S, S]``.
@@ -40,12 +41,14 @@ def mask_polygons(detections: Detections, threshold: float = 0.5) -> NDArray[np.
     masks = detections.masks
     if masks is None:
         raise ValueError("detections carry no masks; use box_polygons")
-    starts = range(0, len(detections), _BATCH)
-    batches = [
-        _outlines(masks[start : start + _BATCH], detections.boxes[start : start + _BATCH], threshold)
-        for start in starts
-    ]
-    return np.concatenate([np.empty(0, dtype=object), *batches])
+    outlines = _in_batches(masks, detections.boxes, threshold)
+    pieces = detections.pieces
+    if pieces is not None and len(pieces.owners):
+        owners, group = np.unique(pieces.owners, return_inverse=True)
+        parts = _in_batches(pieces.masks, pieces.boxes, threshold)
+        united = shapely.unary_union(shapely.geometrycollections(parts, indices=group)[:, None], axis=1)
+        outlines[owners], _ = valid_polygons(united)
+    return outlines
 
 
 def box_polygons(boxes: NDArray[np.float64]) -> NDArray[np.object_]:
@@ -97,6 +100,13 @@ def _rings(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArra
     parts, owner_of_part = shapely.get_parts(geometries, return_index=True)
     rings, part_of_ring = shapely.get_rings(shapely.orient_polygons(parts), return_index=True)
     return rings, owner_of_part[part_of_ring]
+
+
+def _in_batches(masks: NDArray[np.float32], boxes: NDArray[np.float64], threshold: float) -> NDArray[np.object_]:
+    """Outline masks ``[D, S, S]`` over boxes ``[D, 4]``, so many at a time that the field stays small."""
+    starts = range(0, len(boxes), _BATCH)
+    batches = [_outlines(masks[start : start + _BATCH], boxes[start : start + _BATCH], threshold) for start in starts]
+    return np.concatenate([np.empty(0, dtype=object), *batches])
 
 
 def _outlines(masks: NDArray[np.float32], boxes: NDArray[np.float64], threshold: float) -> NDArray[np.object_]:
