@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from d2det_ops import gather, roi_align
 from d2det_ops.pyramid import roi_levels
-from d2det_ops.roi_align import op, reference
+from d2det_ops.roi_align import cpu, op, reference
 from d2det_ops.sampling import pyramid_shape
 from tests.ops.regions import CHANNELS, ROIS, STRANGE, STRIDES, close, gradients, pyramid, scattered_rois
 
@@ -88,6 +88,13 @@ def test_a_roi_is_pooled_from_its_level_and_from_the_last_if_that_is_missing(lev
     pooled = roi_align(features, rois, bins=2, samples=2, strides=(4, 8, 16, 32, 64))
     expected = [min(level, levels - 1) for level in (0, 0, 1, 1, 2, 2, 3, 3)]
     assert pooled[:, 1, 1, 0].tolist() == expected
+
+
+def test_levels_begin_a_millionth_early_and_what_is_no_number_has_the_first():
+    sides = torch.tensor([111.99, 111.99999, 112.0, 0.0, -5.0, torch.nan, torch.inf])
+    rois = torch.stack([torch.zeros(7), torch.zeros(7), torch.zeros(7), sides, sides], 1)
+    assert roi_levels(rois).tolist() == [0, 1, 1, 0, 0, 0, 3]
+    assert roi_levels(rois, 1).abs().max() == 0
 
 
 @pytest.mark.parametrize("layout", ["rows and columns", "channels last", "every other column"])
@@ -171,7 +178,14 @@ def test_an_image_beyond_the_batch_is_refused(image):
     rois[1, 0] = image
     with pytest.raises(ValueError, match=r"of image .* in a batch of 2"):
         roi_align(pyramid(), rois, bins=2, samples=1, strides=STRIDES)
-    assert truth(pyramid(), rois, 2, 1)[1].abs().max() == 0  # where nobody looks
+    features, levels = pyramid(), roi_levels(rois)
+    for unchecked in (reference.roi_align, cpu.roi_align):  # nothing beyond the batch is read, or written to
+        assert unchecked(features, rois, levels, 2, 1, STRIDES, False)[1].abs().max() == 0
+    upstream, shape = torch.ones(2, CHANNELS, 2, 2), pyramid_shape(features)
+    for unchecked in (reference.features_gradient, cpu.features_gradient):
+        first, *others = unchecked(upstream, rois, levels, shape, 1, STRIDES, False)
+        assert first[0].sum().item() == pytest.approx(CHANNELS * 4, rel=1e-4)
+        assert all(level.abs().max() == 0 for level in [first[1], *others])
 
 
 @pytest.mark.parametrize(
