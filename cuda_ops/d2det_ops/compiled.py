@@ -25,7 +25,7 @@ def compiled(function: Function | None = None, *, relaxed: bool = False, inlined
     sum become one instruction. ``inlined`` saves a call; each argument that is an array costs seven words.
 
     The kept code is renewed when its own file changes: a compiled function may only call compiled functions
-    of its file.
+    and read constants of its file.
     """
     if function is None:
         return lambda decorated: _compiled_as(decorated, relaxed, inlined)

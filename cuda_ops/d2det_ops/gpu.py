@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 from functools import cache
-from importlib.metadata import version
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -34,8 +34,9 @@ def _problem(index: int) -> str | None:
         return f"{name} has compute capability {found}, and our kernels need {'.'.join(map(str, OLDEST))}"
     if find_spec("triton") is None:
         return "triton is not installed"
-    if tuple(map(int, version("triton").split(".")[:2])) < OLDEST_TRITON:
-        return f"triton {version('triton')} is older than {'.'.join(map(str, OLDEST_TRITON))}"
+    version = str(import_module("triton").__version__)  # its distribution is not called triton everywhere
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_TRITON:
+        return f"triton {version} is older than {'.'.join(map(str, OLDEST_TRITON))}"
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         return "triton finds no C compiler (gcc or clang, or the one that CC names)"
     return None

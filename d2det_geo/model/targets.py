@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
+from d2det_geo.detections import MASK_SIDE
 from d2det_geo.model.convention import Convention, clip_boxes, from_corners, mask_frame, to_corners
 from d2det_geo.model.matching import match_rois
 
 CELLS = 7  # votes per side of a RoI
-MASK_SIDE = 28
 _TINY = 1e-7  # keeps the authors' quotients finite
 IGNORED_SHARE = 0.5  # a box with more of its area than this in an ignore region is left out
 

@@ -1,4 +1,5 @@
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Made-up 1080")
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
         monkeypatch.setattr(gpu, "find_spec", lambda name: object() if triton else None)
-        monkeypatch.setattr(gpu, "version", lambda name: version)
+        monkeypatch.setattr(gpu, "import_module", lambda name: SimpleNamespace(__version__=version))
         monkeypatch.setattr(gpu.shutil, "which", lambda name: compiler)
         monkeypatch.delenv("CC", raising=False)
         gpu._problem.cache_clear()

@@ -26,7 +26,8 @@ def roi_align(
     """Average S x S bilinear samples in each of P x P bins of every RoI, from the level its size belongs to.
 
     On that level it is ``torchvision.ops.roi_align(aligned=True, sampling_ratio=S)``: samples outside
-    ``[-1, W] x [-1, H]`` count as zero. RoIs that are not numbers give zero. Positions and sums are float32,
+    ``[-1, W] x [-1, H]`` count as zero. RoIs that are not numbers give zero; those of images beyond the batch
+    are refused on the CPU, and give zero on GPUs, where looking would wait. Positions and sums are float32,
     float64 for float64 features. The gradient reaches the features, not the RoIs; on GPUs it adds up in any
     order, unless ``torch.use_deterministic_algorithms`` asks for one.
 
