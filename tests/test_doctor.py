@@ -11,6 +11,7 @@ import torch
 
 from d2det_geo.pipeline import doctor
 from d2det_geo.pipeline.doctor import Check, examine, run_checks
+from d2det_ops import gpu
 
 ROOT = Path(__file__).parents[1]
 CHECKOUT = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cuda_ops"))
@@ -121,6 +122,20 @@ def test_a_temporary_folder_that_cannot_be_written(monkeypatch):
     check = doctor.check_temporary_folder("temporary folder")
     assert check.status == "broken"
     assert "TMPDIR" in check.advice
+
+
+def test_a_gpu_without_kernels_is_a_warning(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Made-up 1080")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (6, 1))
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: torch.zeros(2, 2))
+    gpu.problem_of.cache_clear()
+    check = doctor.check_gpu("GPU")
+    gpu.problem_of.cache_clear()
+    assert check.status == "warning"
+    assert "without kernels" in check.detail
+    assert "6.1" in check.detail
 
 
 @pytest.mark.parametrize(("built", "words"), [(None, "torch is built for CPU only"), ("13.2", "built for CUDA 13.2")])

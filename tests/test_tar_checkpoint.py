@@ -183,6 +183,7 @@ FOUR = huge(4) + bytes(16) + pickle.dumps([], 2)
         {"sys_info": system(little_endian=False)},
         {"pickle": b""},
         {"pickle": b"\x80\x02Q."},
+        {"pickle": b"\x80\x02K\x01Q(K\x01K\x02K\x03K\x04tb."},  # sets the state of a tensor
         {"storages": huge(1 << 40)},
         {"storages": huge(-1)},
         {"storages": huge(4) + bytes(8)},
@@ -190,6 +191,7 @@ FOUR = huge(4) + bytes(16) + pickle.dumps([], 2)
         {"storages": FOUR, "tensors": layout(2, 1, 3)},
         {"storages": FOUR, "tensors": layout(2, 1, -1)},
         {"storages": FOUR, "tensors": layout(2, -1, 1)},
+        {"storages": FOUR, "tensors": layout(1 << 40, 0, 0)},
         {"storages": FOUR, "tensors": layout(2, 2, 4, 1)[:-8]},
     ],
 )

@@ -18,14 +18,14 @@ OLDEST_TRITON = (3, 7)  # before, tuples of numbers do not reach a kernel as the
 def usable(device: torch.device) -> bool:
     """Tell whether our kernels run on ``device``; where they do not, say once why, and the caller does without."""
     index = torch.cuda.current_device() if device.index is None else device.index
-    problem = _problem(index)
+    problem = problem_of(index)
     if problem is not None:
         _say(problem)
     return problem is None
 
 
 @cache
-def _problem(index: int) -> str | None:
+def problem_of(index: int) -> str | None:
     """What keeps Triton from running on GPU ``index``, or None."""
     capability = torch.cuda.get_device_capability(index)
     if capability < OLDEST:

@@ -114,6 +114,9 @@ def check_gpu(name: str) -> Check:
         return Check(
             name, "warning", f"{device}: not usable ({reason})", "run with --device cpu, or install another torch"
         )
+    problem = import_module("d2det_ops.gpu").problem_of(torch.cuda.current_device())
+    if problem is not None:
+        return Check(name, "warning", f"{device}: the operators run without kernels, far slower: {problem}")
     return Check(name, "ok", device)
 
 

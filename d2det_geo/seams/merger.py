@@ -78,8 +78,11 @@ class SeamMerger:
             window: they were made in, px.
 
         Raises:
-            ValueError: the window starts above the row that ``finished`` was promised.
+            ValueError: the window starts above the row that ``finished`` was promised, or the detections are merged
+                ones, with pieces.
         """
+        if detections.pieces is not None:
+            raise ValueError("detections with pieces have been merged already")
         if window.row_off < self._row:
             raise ValueError(f"a window at row {window.row_off}, after none above {self._row} was to come")
         x, y = window.col_off, window.row_off

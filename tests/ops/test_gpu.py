@@ -19,11 +19,11 @@ def machine(monkeypatch):
         monkeypatch.setattr(gpu, "import_module", lambda name: SimpleNamespace(__version__=version))
         monkeypatch.setattr(gpu.shutil, "which", lambda name: compiler)
         monkeypatch.delenv("CC", raising=False)
-        gpu._problem.cache_clear()
+        gpu.problem_of.cache_clear()
         gpu._say.cache_clear()
 
     yield make
-    gpu._problem.cache_clear()
+    gpu.problem_of.cache_clear()
     gpu._say.cache_clear()
 
 
