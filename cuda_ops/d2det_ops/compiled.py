@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
 from typing import Any, Literal, TypeVar, overload
 
 import torch
 from numba import njit
+from numba.core.caching import FunctionCache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,15 +36,42 @@ def compiled(function: Function | None = None, *, relaxed: bool = False, inlined
     return _compiled_as(function, relaxed, inlined)
 
 
+class _Kept(FunctionCache):
+    """Machine code on disk. What is damaged there is compiled anew, and what cannot be written is not kept."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Give the machine code for arguments of types ``sig``, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a crash may have left anything in the files
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep machine code."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _say(f"{self.cache_path} cannot be written ({error.strerror})")
+
+
 def _compiled_as(function: Function, relaxed: bool, inlined: bool) -> Any:
-    fastmath = RELAXED if relaxed else False
     inline: Literal["never", "always"] = "always" if inlined else "never"
+    dispatcher: Any = njit(nogil=True, fastmath=RELAXED if relaxed else False, inline=inline)(function)
     try:
-        return njit(cache=True, nogil=True, fastmath=fastmath, inline=inline)(function)
+        dispatcher._cache = _Kept(function)  # what ``cache=True`` does, with numba's own class
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
-        return njit(nogil=True, fastmath=fastmath, inline=inline)(function)
+        _say("no folder for them can be written")
+    return dispatcher
+
+
+@cache
+def _say(reason: str) -> None:
+    advice = "name a folder in the environment variable NUMBA_CACHE_DIR"
+    warnings.warn(f"d2det compiles its loops at every start, which takes seconds: {reason}; {advice}", stacklevel=3)
 
 
 def in_threads(count: int, work: Callable[[int, int], object]) -> None:

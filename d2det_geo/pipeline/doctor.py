@@ -178,6 +178,11 @@ def check_numba(name: str) -> Check:
         return Check(name, "broken", f"{type(error).__name__}: {error}", advice)
     if four != 4:
         return Check(name, "broken", f"numba {numba.__version__}: 2 + 2 gave {four}", advice)
+    try:
+        import_module("numba.core.caching").FunctionCache(check_numba)
+    except RuntimeError:
+        detail = f"numba {numba.__version__} compiles, but keeps nothing: no folder for it can be written"
+        return Check(name, "warning", detail, "set NUMBA_CACHE_DIR to a folder that can be written")
     return Check(name, "ok", f"numba {numba.__version__} compiles")
 
 

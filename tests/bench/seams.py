@@ -1,7 +1,7 @@
 """Seams: what an oracle detector sees in windows becomes whole, how fast, and beside SAHI.
 
 ``python tests/bench/seams.py [--objects N] [--sahi PYTHON]``, where PYTHON is one that has SAHI installed. A limit
-of issue 5 that is missed ends it with exit code 1.
+that is missed ends it with exit code 1.
 """
 
 from __future__ import annotations
