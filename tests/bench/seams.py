@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "cli", "cuda_ops")]  # the checkout's, wherever this starts
 
-from d2det_geo.boxes import paired_iou  # noqa: E402
 from d2det_geo.detections import Detections  # noqa: E402
 from d2det_geo.seams.merger import merge_seams  # noqa: E402
 from d2det_geo.vector.polygons import mask_polygons  # noqa: E402
@@ -213,13 +212,15 @@ def quality(python: str | None) -> None:
 
 def lost_and_extra(found: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[int, int]:
     """Count objects without a box of IoU 0.75, and boxes without an object of their own at IoU 0.5."""
-    one, other = shapely.STRtree(shapely.box(*truth.T)).query(shapely.box(*found.T))
-    overlap = paired_iou(found[one], truth[other])
+    boxes, objects = shapely.box(*found.T), shapely.box(*truth.T)
+    one, other = shapely.STRtree(objects).query(boxes)
+    pair = boxes[one], objects[other]
+    overlap = shapely.area(shapely.intersection(*pair)) / shapely.area(shapely.union(*pair))
     lost = len(truth) - len(np.unique(other[overlap >= 0.75]))
     free_boxes, free_objects = np.ones(len(found), dtype=bool), np.ones(len(truth), dtype=bool)
-    for pair in np.argsort(-overlap):
-        if overlap[pair] >= 0.5 and free_boxes[one[pair]] and free_objects[other[pair]]:
-            free_boxes[one[pair]] = free_objects[other[pair]] = False
+    for index in np.argsort(-overlap):
+        if overlap[index] >= 0.5 and free_boxes[one[index]] and free_objects[other[index]]:
+            free_boxes[one[index]] = free_objects[other[index]] = False
     return lost, int(free_boxes.sum())
 
 
