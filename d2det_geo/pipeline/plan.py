@@ -13,11 +13,9 @@ from rasterio.windows import Window
 
 from d2det_geo.errors import D2DetError, UsageError
 from d2det_geo.model.bundle import Card, find_bundle, read_card
-from d2det_geo.pipeline.aoi import scene_area
 from d2det_geo.pipeline.coverage import covered_share, touched
 from d2det_geo.pipeline.expectation import expected_memory_mb, expected_seconds
 from d2det_geo.pipeline.ledger import ledger_path
-from d2det_geo.pipeline.objects import touches
 from d2det_geo.pipeline.plan_report import Certainty, Plan, Plans
 from d2det_geo.raster.layout import Layout, layout_of
 from d2det_geo.raster.scene import Scene, open_scene
@@ -148,6 +146,9 @@ def _wanted(
     """Tell which windows share area with the AOI."""
     if aoi is None:
         return np.ones(len(windows), np.bool_), ()
+    from d2det_geo.pipeline.aoi import scene_area  # noqa: PLC0415 - geopandas takes half a second to import
+    from d2det_geo.pipeline.objects import touches  # noqa: PLC0415
+
     region, notices = scene_area(aoi, scene.path, scene.crs, scene.transform, (scene.width, scene.height))
     asked = touches(region, scene.scale)
     return np.array([asked(Window(*window)) for window in windows]), notices
@@ -181,7 +182,7 @@ def _reading_notices(scene: Scene, layout: Layout) -> Iterator[str]:
         )
     if max(scene.scale) > 2 and not layout.overviews:
         yield (
-            f"read at 1/{max(scene.scale):.3g} of its size without overviews, so every pixel is decoded;"
+            f"read at 1/{max(scene.scale):.2g} of its size without overviews, so every pixel is decoded;"
             " gdaladdo makes them"
         )
 
