@@ -20,7 +20,8 @@ from d2det_geo.model.bundle import read_card
 from d2det_geo.pipeline.detect import Progress
 from d2det_geo.pipeline.device import choose_device
 from d2det_geo.pipeline.evaluate import evaluate_files
-from d2det_geo.pipeline.predict import CardedDetector, predict_to_file
+from d2det_geo.pipeline.loaded import CardedDetector
+from d2det_geo.pipeline.predict import predict_to_file
 from d2det_geo.pipeline.preview import draw_preview
 from d2det_geo.town import Town, make_town
 from d2det_geo.vector.polygons import to_world

@@ -34,7 +34,7 @@ def open_dataset(path: str | Path) -> rasterio.DatasetReader:
         InputError: missing, a directory, empty, not a raster, damaged, or without bands.
     """
     name = str(path)
-    if not _ADDRESS.match(name):
+    if not is_address(name):
         _check_file(Path(name))
     try:
         with warnings.catch_warnings(), rasterio.Env():
@@ -49,6 +49,11 @@ def open_dataset(path: str | Path) -> rasterio.DatasetReader:
         advice = f"name one of its parts: {parts}" if parts else "give a file with image bands"
         raise InputError(f"{name}: holds no image bands itself; {advice}")
     return dataset
+
+
+def is_address(name: str | Path) -> bool:
+    """Tell whether a scene is an address, such as ``https://...`` or ``/vsizip/...``, and not the path of a file."""
+    return _ADDRESS.match(str(name)) is not None
 
 
 def read_pixels(
