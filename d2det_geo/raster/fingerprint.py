@@ -29,7 +29,7 @@ READ_IN_FULL = 2**30  # bytes of all files together: less than a second at 1.4 G
 _SAMPLES, _SAMPLE = 1024, 2**16  # bytes
 _BLOCK_SIZES, _BLOCKS = 4096, 16  # of a remote raster, whose values cost a request each
 _HEAD_TIMEOUT_S = 10
-_ARCHIVE = re.compile(r"^/vsi(?:zip|tar|gzip|7z|rar)/+(.+)$")
+_ARCHIVE = re.compile(r"^/vsi(?:zip|tar|gzip|7z|rar)/(.+)$")
 _HTTP = re.compile(r"^(?:/vsicurl/)?(https?://.+)$")
 
 
