@@ -110,6 +110,7 @@ OTHERS = {
     "hexagon": regular(6),
     "octagon": regular(8),
     "rhomboid": polygon((0, 0), (10, 0), (15, 8), (5, 8)),
+    "cut corner": polygon((0, 0), (20, 0), (20, 5), (5, 20), (0, 20)),
     "oblique wing": shapely.union(shapely.box(0, 0, 20, 6), rotate(shapely.box(0, 0, 6, 14), 45, origin=(0, 0))),
 }
 
@@ -153,6 +154,14 @@ def test_a_part_in_the_cut_off_corner_of_another_is_not_swallowed():
     cut = polygon((0, 0), (20, 0), (20, 18), (18, 20), (0, 20))
     both = shapely.MultiPolygon([cut, shapely.box(19.3, 19.3, 20.3, 20.3)])
     assert regularized(np.array([both]))[0].equals_exact(both, 0)
+
+
+def test_a_wall_that_would_cross_a_hole_stays_and_the_other_parts_do_not():
+    bump = [(0, 0), (20, 0), (20, 10), (15, 10), (15, 10.4), (5, 10.4), (5, 10), (0, 10)]
+    close = shapely.Polygon(bump, [[(9, 9), (9, 10.3), (11, 10.3), (11, 9)]])
+    found = regularized(np.array([shapely.MultiPolygon([close, shapely.Polygon(np.add(bump, 30))])]))[0]
+    assert found.geoms[0].equals_exact(close, 0)
+    assert len(found.geoms[1].exterior.coords) == 5
 
 
 def noisy(seed, noise):
