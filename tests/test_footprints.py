@@ -158,7 +158,7 @@ def test_a_part_in_the_cut_off_corner_of_another_is_not_swallowed():
 
 def test_a_wall_that_would_cross_a_hole_stays_and_the_other_parts_do_not():
     bump = [(0, 0), (20, 0), (20, 10), (15, 10), (15, 10.4), (5, 10.4), (5, 10), (0, 10)]
-    close = shapely.Polygon(bump, [[(6, 5), (6, 10.3), (14, 10.3), (14, 5)]])
+    close = shapely.Polygon(bump, [[(9, 9), (9, 10.3), (11, 10.3), (11, 9)]])
     found = regularized(np.array([shapely.MultiPolygon([close, shapely.Polygon(np.add(bump, 30))])]))[0]
     assert found.geoms[0].equals_exact(close, 0)
     assert len(found.geoms[1].exterior.coords) == 5

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyproj
 import pytest
@@ -6,8 +8,8 @@ from affine import Affine
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from d2det_geo.detections import MASK_SIDE, Detections
-from d2det_geo.vector.polygons import box_polygons, geodesic_areas_m2, mask_polygons, to_world
+from d2det_geo.detections import MASK_SIDE, Detections, Pieces
+from d2det_geo.vector.polygons import _contours, box_polygons, geodesic_areas_m2, mask_polygons, to_world
 
 FINE = 12  # sub-cells per side of a cell in the rasterised truth
 UTM = pyproj.CRS(32614)
@@ -147,6 +149,41 @@ def test_parts_survive_and_specks_do_not():
     polygon = outline(mask)
     assert polygon.geom_type == "MultiPolygon"
     assert sorted(round(part.area) for part in polygon.geoms) == [36, 200]
+
+
+def stitched(masks, boxes, hull):
+    """Give one object of pieces, whose own mask says nothing, before one that is as its mask says."""
+    pieces = Pieces(np.zeros(len(boxes), np.int64), np.array(boxes, np.float64), np.array(masks, np.float32))
+    coarse, whole = np.zeros((MASK_SIDE, MASK_SIDE)), np.ones((MASK_SIDE, MASK_SIDE))
+    return replace(detections([coarse, whole], [hull, (0, 500, 7, 507)]), pieces=pieces)
+
+
+def test_a_piece_may_be_a_speck_of_its_object():
+    ones = np.ones((3, MASK_SIDE, MASK_SIDE))
+    boxes = [(0, 0, 200, 100), (210, 0, 250, 40), (300, 300, 302, 302)]
+    polygon, other = mask_polygons(stitched(ones, boxes, (0, 0, 302, 302)))
+    assert sorted(part.area for part in polygon.geoms) == pytest.approx([1600, 20_000])
+    assert other.bounds == (0, 500, 7, 507)
+
+
+def test_a_speck_of_its_piece_may_be_the_end_of_a_wing():
+    body, beside = np.ones((2, MASK_SIDE, MASK_SIDE))
+    beside[:, 2:8] = beside[:3, :2] = beside[5:, :2] = 0  # two cells that touch the body, and 20 x 28 beside it
+    polygon = mask_polygons(stitched([body, beside], [(0, 0, 200, 100), (199, 0, 227, 28)], (0, 0, 227, 100)))[0]
+    assert polygon.covers(shapely.Point(200.5, 4))
+
+
+def test_the_coarse_mask_of_an_object_of_pieces_is_not_outlined(monkeypatch):
+    contoured = []
+
+    def counted(masks, threshold):
+        contoured.append(len(masks))
+        return _contours(masks, threshold)
+
+    monkeypatch.setattr("d2det_geo.vector.polygons._contours", counted)
+    ones = np.ones((3, MASK_SIDE, MASK_SIDE))
+    mask_polygons(stitched(ones, [(0, 0, 9, 9), (5, 0, 15, 9), (12, 0, 20, 9)], (0, 0, 20, 9)))
+    assert contoured == [1, 3]
 
 
 def test_empty_masks_and_flat_boxes_give_empty_polygons_in_their_place():
