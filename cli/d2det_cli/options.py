@@ -75,7 +75,7 @@ OutFile = Annotated[
 OutDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of outputs, for several scenes.")]
 Format = Annotated[
     str | None,
-    typer.Option(metavar="F", help="GeoJSON, GeoJSONSeq, GPKG, FlatGeobuf, Parquet, Shapefile or COCO."),
+    typer.Option(metavar="F", help="geojson, geojsonseq, gpkg, flatgeobuf, geoparquet, shapefile, coco."),
 ]
 Crs = Annotated[
     str | None, typer.Option(metavar="CRS", help="Of the output, such as EPSG:3857.  [default: the scene's]")

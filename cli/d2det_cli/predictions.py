@@ -72,7 +72,7 @@ def _many(
     where: dict[str, Any],
     what: dict[str, Any],
 ) -> None:
-    where = where | {"format": where["format"] or "GeoJSON", "on_error": str(on_error)}
+    where = where | {"format": where["format"] or "geojson", "on_error": str(on_error)}
     with progress(talk.show, "predict", quiet=talk.quiet) as report:
         summary = predict_batch(scenes, folder, model, announce=_announcer(report), **where, **what)
     if not talk.quiet:

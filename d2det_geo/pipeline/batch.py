@@ -16,7 +16,7 @@ from d2det_geo.pipeline.options import PredictOptions
 from d2det_geo.pipeline.output import Output
 from d2det_geo.pipeline.predict import Summary, predict_to_file
 from d2det_geo.raster.source import is_address
-from d2det_geo.vector.writers import FORMATS, atomic_path
+from d2det_geo.vector.output import FORMATS, atomic_path
 
 FAILED = "failed.txt"
 """In the folder of outputs: the scenes that failed, to be given as ``@failed.txt``."""

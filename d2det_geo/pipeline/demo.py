@@ -26,7 +26,8 @@ from d2det_geo.pipeline.preview import draw_preview
 from d2det_geo.town import Town, make_town
 from d2det_geo.vector.polygons import to_world
 from d2det_geo.vector.readers import read_objects
-from d2det_geo.vector.writers import atomic_path, write_objects
+from d2det_geo.vector.output import atomic_path
+from d2det_geo.vector.writers import write_objects
 
 DEMO_SEED = 7
 """A town no shipped model has seen: training draws its towns from seeds 1000 and up."""

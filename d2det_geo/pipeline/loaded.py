@@ -32,7 +32,7 @@ class LoadedModel:
     detector: CardedDetector
     card: Card
     device: torch.device
-    identity: dict[str, str]
+    identity: dict[str, str | int]
     """``name``, and SHA-256 of the ``card`` and of the ``weights``."""
 
     def augmented(self, scales: Sequence[float], *, flip: bool) -> Detector:
@@ -58,7 +58,7 @@ def loaded(model: str | Path | CardedDetector | LoadedModel, device: str = "auto
     place = choose_device(device)
     detector: CardedDetector = load_model(model, str(place)) if isinstance(model, str | Path) else model
     card = detector.card
-    identity = {
+    identity: dict[str, str | int] = {
         "name": card.name,
         "card": hashlib.sha256(card.model_dump_json().encode()).hexdigest(),
         "weights": _digest(detector),

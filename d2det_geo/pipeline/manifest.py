@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from d2det_geo.vector.writers import atomic_path
+from d2det_geo.vector.output import atomic_path
 
 SCHEMA = "d2det-manifest/1"
 

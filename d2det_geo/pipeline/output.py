@@ -10,7 +10,7 @@ from typing import Any
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
 from d2det_geo.pipeline.ledger import Ledger, RunKey, ledger_path
 from d2det_geo.pipeline.manifest import run_of, write_manifest
-from d2det_geo.vector.writers import check_output
+from d2det_geo.vector.output import check_output, remove_unfinished
 
 
 class Output:
@@ -57,6 +57,7 @@ class Output:
         path = ledger_path(self.path)
         ledger = Ledger.resume(path, key) if self._resume else Ledger.start(path, key, overwrite=self._overwrite)
         with ledger:
+            remove_unfinished(self.path)  # whoever owns the ledger is the only one to write the output
             try:
                 yield ledger
             except BaseException as error:

@@ -95,15 +95,16 @@ def predict_to_file(
     with _job(scene, model, PredictOptions.of(options), tally) as job:
         key = job.key()
         if output is not None and output.is_complete(key):
-            return _summary(job, key, 0, started, ("the output was complete, nothing was done",))
+            return _summary(job, key, started, ("the output was complete, nothing was done",))
         with ExitStack() as stack:
             ledger = None if output is None else stack.enter_context(output.ledger(key, lasting=is_address(scene)))
             constants = _constants(job, key)
             sink = stack.enter_context(
                 open_sink(out, _layer(job, constants), overwrite=overwrite or resume, format=format, crs=crs)
             )
-            count = job.run(lambda features: sink.write(features.with_columns(constants)), ledger, progress)
-        summary = _summary(job, key, count, started)
+            job.run(lambda features: sink.write(features.with_constants(constants)), ledger, progress)
+        tally.lose(sink.dropped)
+        summary = _summary(job, key, started)
         if output is not None:
             output.finish(_manifest(job, key, summary))
     return summary
@@ -136,8 +137,8 @@ def predict_scene(
     started = time.perf_counter()
     parts: list[Features] = []
     with _job(path, model, PredictOptions.of(options), Tally()) as job:
-        count = job.run(parts.append, None, progress)
-        summary = _summary(job, job.key(), count, started)
+        job.run(parts.append, None, progress)
+        summary = _summary(job, job.key(), started)
         frame = gpd.GeoDataFrame(
             {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
             geometry=np.concatenate([part.geometries for part in parts]),
@@ -182,7 +183,7 @@ def _layer(job: SceneJob, constants: dict[str, str | float]) -> Layer:
     )
 
 
-def _summary(job: SceneJob, key: RunKey, objects: int, started: float, notices: tuple[str, ...] = ()) -> Summary:
+def _summary(job: SceneJob, key: RunKey, started: float, notices: tuple[str, ...] = ()) -> Summary:
     tally, limited = job.tally, job.region is not None
     notices = (*job.scene.notices, *job.notices, *notices, *(() if notices else _notices(job, limited)))
     counts = asdict(tally)
@@ -192,7 +193,6 @@ def _summary(job: SceneJob, key: RunKey, objects: int, started: float, notices: 
         model=job.card.name,
         device=str(job.model.device),
         run=key.run_id,
-        objects=objects,
         notices=notices,
         **counts,
     )

@@ -14,7 +14,7 @@ from rasterio.windows import Window
 
 from d2det_geo.pipeline.objects import to_scene_px
 from d2det_geo.raster.scene import Scene, open_scene
-from d2det_geo.vector.writers import atomic_path
+from d2det_geo.vector.output import atomic_path
 
 _COLOUR = (255, 206, 40)  # stands out from roofs, leaves, soil and asphalt alike
 _FILL, _LINE = 0.1, 0.9  # opacity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -99,22 +99,21 @@ class SceneJob:
             fingerprint(path), self.model.identity, json.loads(json.dumps(settings)), __version__, stamps(path)
         )
 
-    def run(self, write: Callable[[Features], None], ledger: Ledger | None, progress: Progress | None) -> int:
-        """Send the objects of the scene to ``write``, which is called on one other thread; return how many.
+    def run(self, write: Callable[[Features], None], ledger: Ledger | None, progress: Progress | None) -> None:
+        """Send the objects of the scene to ``write``, which is called on one other thread.
 
         Raises:
             InputError: the scene is damaged. UsageError: ``max_memory`` leaves too little to run.
         """
         ahead = self._share_memory()
-        outliner, shapes, count = self.outliner, Tally(), 0
+        outliner, shapes = self.outliner, Tally()
 
         def outline(found: Detections) -> None:
-            nonlocal count
             with shapes.timed("vector"):
                 features = outliner.features(found, shapes)
             with shapes.timed("write"):
                 write(features)
-            count += len(features)
+            shapes.objects += len(features)
 
         stream = detect_stream(
             lambda windows: self.scene.read_all(windows, ahead_bytes=ahead),
@@ -125,11 +124,12 @@ class SceneJob:
             ledger=ledger,
             progress=progress,
         )
-        with behind(outline) as put:
-            for found in stream:
-                put(found)
-        self.tally.join(shapes)
-        return count
+        try:
+            with closing(stream), behind(outline) as put:
+                for found in stream:
+                    put(found)
+        finally:
+            self.tally.join(shapes)
 
     def _share_memory(self) -> int:
         """Size GDAL's cache; return how many bytes of chips may be read ahead."""
@@ -184,7 +184,8 @@ def _labels(classes: Sequence[str], card: Card) -> NDArray[np.int64] | None:
 
 def _region(options: PredictOptions, scene: Scene) -> tuple[shapely.Geometry | None, tuple[str, ...]]:
     """Give the area of interest in scene px: of the file, of the box, or of both."""
-    region, notices = None, ()
+    region: shapely.Geometry | None = None
+    notices: tuple[str, ...] = ()
     if options.aoi is not None:
         region, notices = scene_area(options.aoi, scene.path, scene.crs, scene.transform, (scene.width, scene.height))
     if options.bbox is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 Item = TypeVar("Item")
-_COUNTS = ("skipped", "chips", "split_chips", "capped_chips")
+_COUNTS = ("objects", "skipped", "chips", "split_chips", "capped_chips")
 _DROPPED = "dropped."
 
 
@@ -23,6 +23,8 @@ class Tally:
     """of them, outside the area of interest or without a valid pixel"""
     chips: int = 0
     """of them, that went through the network"""
+    objects: int = 0
+    """that were outlined and written"""
     split_chips: int = 0
     """chips looked at again in quarters, because the network reached its cap of detections there"""
     capped_chips: int = 0
@@ -38,6 +40,11 @@ class Tally:
         if count == 0:
             return
         self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def lose(self, count: int) -> None:
+        """Take back objects that were too small for the decimals of the file."""
+        self.objects -= count
+        self.drop("empty", count)
 
     def counts(self) -> dict[str, int]:
         """Give the counts, ``dropped`` flattened; ``windows`` is not one, it is known beforehand."""

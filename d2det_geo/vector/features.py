@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,14 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.geometries)
+
+    def with_constants(self, constants: Mapping[str, str | float]) -> Features:
+        """Add columns that have the same value for every object."""
+        more = {
+            name: np.full(len(self), value, dtype=object if isinstance(value, str) else np.float64)
+            for name, value in constants.items()
+        }
+        return Features(self.pixels, self.geometries, self.columns | more)
 
     def rows(self, start: int, stop: int) -> Features:
         """Give the objects ``[start, stop)``."""

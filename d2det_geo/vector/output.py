@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +74,13 @@ def check_output(path: Path, *, overwrite: bool, format: str | None = None) -> N
         raise OutputExistsError(f"{existing}: exists already; pass --overwrite to replace it")
     with atomic_path(path):
         pass
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of ``path`` in its folder; nobody may be writing it now."""
+    for folder in path.parent.glob(f"{glob.escape(f'.{path.name}.')}????????"):
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
