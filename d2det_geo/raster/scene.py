@@ -187,7 +187,8 @@ def open_scene(
         raise UsageError(f"the GSD must be a positive number of metres per pixel, got {gsd_m}")
     dataset = _open(path)
     try:
-        return _understand(dataset, gsd_m, bands, nodata)
+        with rasterio.Env():
+            return _understand(dataset, gsd_m, bands, nodata)
     except BaseException:
         dataset.close()
         raise

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what rasterio forgets to wrap
 from rasterio.enums import Resampling
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -25,6 +26,7 @@ from d2det_geo.errors import InputError
 from d2det_geo.raster.blocks import cache_bytes, check_size
 
 _STRICT = {"GDAL_ERROR_ON_LIBJPEG_WARNING": True}  # or what a truncated JPEG lacks is grey
+_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 _ADDRESS = re.compile(r"^/vsi|^[A-Za-z][A-Za-z0-9+_]+:")  # /vsicurl/..., https://..., NETCDF:file:variable
 
 
@@ -42,18 +44,13 @@ def open_dataset(path: str | Path) -> rasterio.DatasetReader:
             # The scene says so itself, once, as a notice.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(name)
-    except (RasterioError, OSError) as error:
+            try:
+                _check_dataset(dataset)
+            except BaseException:
+                dataset.close()
+                raise
+    except _ERRORS as error:
         raise InputError(f"{name}: not a raster GDAL can read ({_reason(error, name)}); check the file") from error
-    if dataset.count == 0:
-        parts = ", ".join(dataset.subdatasets[:3])
-        dataset.close()
-        advice = f"name one of its parts: {parts}" if parts else "give a file with image bands"
-        raise InputError(f"{name}: holds no image bands itself; {advice}")
-    try:
-        check_size(dataset)
-    except InputError:
-        dataset.close()
-        raise
     return dataset
 
 
@@ -87,7 +84,7 @@ def read_pixels(
             pixels: NDArray[np.generic] = read(
                 list(bands), window=window, out_shape=(len(bands), *shape), resampling=resampling
             )
-    except (RasterioError, OSError) as error:
+    except _ERRORS as error:
         x, y = window.col_off, window.row_off
         raise InputError(
             f"{dataset.name}: cannot read columns {x:.0f} to {x + window.width:.0f}, rows {y:.0f} to"
@@ -132,6 +129,16 @@ class _BlockCache:
 
 
 _CACHE = _BlockCache()
+
+
+def _check_dataset(dataset: rasterio.DatasetReader) -> None:
+    """Refuse what holds no image, or cannot be held; raises, too, what GDAL found wrong while opening."""
+    if dataset.count == 0:
+        parts = ", ".join(dataset.subdatasets[:3])
+        advice = f"name one of its parts: {parts}" if parts else "give a file with image bands"
+        raise InputError(f"{dataset.name}: holds no image bands itself; {advice}")
+    _ = dataset.colorinterp  # the first call that looks at errors GDAL left behind
+    check_size(dataset)
 
 
 def _check_file(path: Path) -> None:
