@@ -224,23 +224,95 @@ def test_bands_that_are_not_there_are_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    ("count", "profile", "message"),
+    ("count", "profile", "notice"),
     [
-        (1, {}, "has 1 band and the model wants red, green, blue; name three, for example --bands 1,1,1"),
-        (2, {"photometric": "minisblack"}, "has 2 bands and"),
-        (2, {"alpha": "yes"}, "has 1 band and alpha and"),
-        (1, {"photometric": "palette"}, "has 1 band of palette indices .* gdal_translate -expand rgb"),
+        (1, {}, "band 1 alone is shown to the model as grey"),
+        (2, {"photometric": "minisblack"}, "band 1 of 2 is shown to the model as grey; --bands chooses"),
     ],
 )
-def test_too_few_bands_are_refused(
-    write_raster: WriteRaster, count: int, profile: dict[str, str], message: str
+def test_a_grey_band_is_all_three_colours(
+    write_raster: WriteRaster, count: int, profile: dict[str, str], notice: str
 ) -> None:
-    path = write_raster(noise(5, 7, bands=count), **profile)
-    if profile.get("photometric") == "palette":
-        with rasterio.open(path, "r+") as dataset:
-            dataset.write_colormap(1, {index: (index, 0, 255 - index, 255) for index in range(256)})
-    with pytest.raises(InputError, match=rf"scene\.tif: {message}"):
-        open_scene(path)
+    image = noise(20, 30, bands=count)
+    chip, valid, notices = read_all(write_raster(image, **profile))
+    np.testing.assert_array_equal(chip, np.stack([image[0]] * 3))
+    assert valid.all()
+    assert notices == (notice,)
+
+
+def test_a_grey_band_is_masked_by_its_alpha(write_raster: WriteRaster) -> None:
+    image = noise(20, 30, bands=2)
+    image[1] = np.where(RNG.random((20, 30)) < 0.5, 0, 255)
+    chip, valid, _ = read_all(write_raster(image, alpha="yes"))
+    np.testing.assert_array_equal(valid, image[1] > 0)
+    np.testing.assert_array_equal(chip, np.stack([image[0] * valid] * 3))
+
+
+@pytest.mark.parametrize(("dtype", "gsd_m"), [("uint8", None), ("uint16", None), ("uint8", 0.3), ("uint8", 1.3)])
+def test_indices_are_shown_as_their_colours(write_raster: WriteRaster, dtype: str, gsd_m: float | None) -> None:
+    palette = RNG.integers(0, 256, (256, 3))
+    path = write_raster(noise(40, 60, bands=1).astype(dtype), photometric="palette")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, {index: (*colour, 255) for index, colour in enumerate(palette.tolist())})
+    with open_scene(path, gsd_m=gsd_m) as scene, rasterio.open(path) as oracle:
+        chip, valid = scene.read(whole(scene))
+        shape = (scene.grid_height, scene.grid_width)
+        indices = oracle.read(1, out_shape=shape, resampling=Resampling.nearest)  # they have no mean
+        assert scene.scaling is None
+    np.testing.assert_array_equal(chip, palette[indices].transpose(2, 0, 1))
+    assert valid.all()
+
+
+def test_transparent_indices_are_no_image(write_raster: WriteRaster) -> None:
+    indices = noise(20, 30, bands=1)
+    with rasterio.open(path := write_raster(indices).with_suffix(".png"), "w", **PNG) as dataset:
+        dataset.write_colormap(1, {index: (9, 8, 7, 0 if 3 < index < 90 else 255) for index in range(256)})
+        dataset.write(indices)
+    chip, valid, _ = read_all(path)
+    np.testing.assert_array_equal(valid, (indices[0] <= 3) | (indices[0] >= 90))
+    np.testing.assert_array_equal(chip[0], 9 * valid)
+
+
+PNG = {"driver": "PNG", "width": 30, "height": 20, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"} | {
+    "transform": Affine(1, 0, 5e5, 0, -1, 5e6)
+}
+RGBA = {"photometric": "rgb", "alpha": "yes"}
+
+
+def test_near_infrared_called_alpha_masks_nothing(write_raster: WriteRaster) -> None:
+    image = noise(60, 80, bands=4)
+    image[3, :30] = 0  # water
+    chip, valid, notices = read_all(write_raster(image, **RGBA))
+    assert valid.all()
+    np.testing.assert_array_equal(chip, image[:3])
+    assert len(notices) == 1
+    assert notices[0].startswith("band 4 is called alpha but looks like image (near infrared?), so it masks nothing;")
+    assert "--bands" in notices[0]
+
+
+def soft(alpha: NDArray[np.uint8]) -> None:
+    alpha[:, :8] = np.arange(0, 248, 31)  # a feathered edge
+
+
+def faint(alpha: NDArray[np.uint8]) -> None:
+    alpha[:] = 128
+
+
+def shaded(alpha: NDArray[np.uint8]) -> None:
+    alpha[:30] = RNG.integers(0, 4, (30, 80)) * 60
+
+
+@pytest.mark.parametrize("draw", [soft, faint, shaded])
+def test_an_alpha_band_that_is_one_is_believed(
+    write_raster: WriteRaster, draw: Callable[[NDArray[np.uint8]], None]
+) -> None:
+    image = noise(60, 80, bands=4)
+    image[3] = 255
+    image[3, 40:45] = 0
+    draw(image[3])
+    _, valid, notices = read_all(write_raster(image, **RGBA))
+    np.testing.assert_array_equal(valid, image[3] > 0)
+    assert notices == ()
 
 
 # Radiometry
@@ -259,6 +331,7 @@ def test_other_types_are_scaled_once_for_the_scene(write_raster: WriteRaster, dt
     np.testing.assert_allclose(full, expected, atol=0.51)
     np.testing.assert_array_equal(chip, full[:, 60:77, 20:51])
     assert scene.notices == (f"{dtype} values {low:.6g} to {high:.6g} are scaled to 0 to 255",)
+    assert scene.scaling == {"low": low, "high": high, "from": "2nd to 98th percentile"}
 
 
 def test_the_range_is_that_of_valid_pixels(write_raster: WriteRaster) -> None:
