@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import geopandas as gpd
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from d2det_geo.aoi import LEAST_SHARE_INSIDE
@@ -52,17 +51,6 @@ def object_frame(
         geometry=polygons,
         crs=scene.crs,
     )
-
-
-def to_scene_px(geometry: shapely.Geometry, scene: Scene) -> shapely.Geometry:
-    """Map a geometry from the world to the pixels of a scene."""
-    back = ~scene.transform
-
-    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = points.T
-        return np.column_stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f])
-
-    return shapely.transform(geometry, place)
 
 
 def touches(region: shapely.Geometry, scale: tuple[float, float]) -> Callable[[Window], bool]:

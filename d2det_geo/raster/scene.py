@@ -24,7 +24,7 @@ from rasterio.windows import Window
 
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.raster.bands import choose_bands
-from d2det_geo.raster.geodesy import axis_gsd_m
+from d2det_geo.raster.georeference import georeference_of, placed
 from d2det_geo.raster.radiometry import Scaling, scaling_of
 from d2det_geo.raster.source import open_dataset, read_pixels
 from d2det_geo.raster.validity import Validity, validity_of
@@ -128,7 +128,7 @@ def open_scene(
     """
     if gsd_m is not None and not 0 < gsd_m < np.inf:
         raise UsageError(f"the GSD must be a positive number of metres per pixel, got {gsd_m}")
-    dataset = open_dataset(path)
+    dataset = placed(open_dataset(path))
     try:
         return _understand(dataset, gsd_m, bands, nodata)
     except BaseException:
@@ -142,38 +142,24 @@ def _understand(
     chosen, band_notices = choose_bands(dataset, bands)
     validity = validity_of(dataset, chosen, nodata)
     scaling, scaling_notices = _radiometry(dataset, chosen, validity)
-    crs, transform, axes, place_notices = _georeference(dataset)
-    native = axes and float(np.sqrt(axes[0] * axes[1]))
-    grid_width, grid_height = _grid(dataset, axes, gsd_m)
+    place = georeference_of(dataset)
+    native = place.axes_m and float(np.sqrt(place.axes_m[0] * place.axes_m[1]))
+    grid_width, grid_height = _grid(dataset, place.axes_m, gsd_m)
     return Scene(
         path=dataset.name,
         width=dataset.width,
         height=dataset.height,
-        crs=crs,
-        transform=transform,
+        crs=place.crs,
+        transform=place.transform,
         gsd_m=native,
         grid_width=grid_width,
         grid_height=grid_height,
-        notices=(*place_notices, *band_notices, *scaling_notices, *_gsd_notices(native, gsd_m)),
+        notices=(*place.notices, *band_notices, *scaling_notices, *_gsd_notices(native, gsd_m)),
         _dataset=dataset,
         _bands=chosen,
         _validity=validity,
         _scaling=scaling,
     )
-
-
-def _georeference(
-    dataset: rasterio.DatasetReader,
-) -> tuple[CRS | None, Affine, tuple[float, float] | None, tuple[str, ...]]:
-    if dataset.crs and not dataset.transform.is_identity:
-        axes = axis_gsd_m(dataset.crs, dataset.transform, dataset.width, dataset.height)
-        if axes is None:
-            raise InputError(
-                f"{dataset.name}: its centre is no place on the earth in {dataset.crs.to_string()[:60]};"
-                " correct the georeference (gdal_edit.py -a_srs, -a_ullr)"
-            )
-        return dataset.crs, dataset.transform, axes, ()
-    return None, Affine.identity(), None, ("no georeference: coordinates are pixels",)
 
 
 def _grid(dataset: rasterio.DatasetReader, axes: tuple[float, float] | None, gsd_m: float | None) -> tuple[int, int]:
