@@ -51,8 +51,12 @@ class WarpedRaster(WarpedVRT):  # type: ignore[misc]  # rasterio's class has no 
             add_alpha=not alpha and source.nodata is None,  # something must say where the turned image ends
             **method,
         )
-        self.name = source.name
         self.control = control
+
+    @property
+    def name(self) -> str:
+        """The source's: what the user calls it."""
+        return str(self.src_dataset.name)
 
     def close(self) -> None:
         """Let go of the file, too."""

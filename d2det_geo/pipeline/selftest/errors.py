@@ -39,6 +39,21 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetError:
+    """Of one target; None where nothing was found."""
+
+    kind: str
+    box_px: tuple[int, int, int, int]
+    found: int
+    """objects whose middle it holds"""
+    x_px: float | None
+    y_px: float | None
+    max_px: float | None
+    """of its edges"""
+    max_cm: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """One file against the targets."""
 
@@ -46,6 +61,7 @@ class Comparison:
     by_kind: Mapping[str, Errors]
     strays: int
     """objects where no target is"""
+    each: tuple[TargetError, ...]
 
 
 def compare(
@@ -78,7 +94,19 @@ def compare(
         edges = np.tile((edges[:, :2] + edges[:, 2:]) / 2, (1, 2))
     kinds = np.array(targets.kinds)
     by_kind = {kind: _errors(edges[kinds == kind], counts[kinds == kind], axes_m) for kind in KINDS if kind in kinds}
-    return Comparison(_errors(edges, counts, axes_m), by_kind, int((~inside.any(axis=0)).sum()))
+    each = tuple(_each(*row, axes_m) for row in zip(targets.kinds, targets.boxes, counts, edges, strict=True))
+    return Comparison(_errors(edges, counts, axes_m), by_kind, int((~inside.any(axis=0)).sum()), each)
+
+
+def _each(
+    kind: str, box: NDArray[np.int64], count: np.int64, edges: Points, axes_m: tuple[float, float] | None
+) -> TargetError:
+    x1, y1, x2, y2 = box.tolist()
+    if count == 0:
+        return TargetError(kind, (x1, y1, x2, y2), 0, None, None, None, None)
+    x, y = edges.reshape(2, 2).mean(axis=0).tolist()
+    centimetres = None if axes_m is None else float(np.abs(edges * np.tile(axes_m, 2)).max() * 100)
+    return TargetError(kind, (x1, y1, x2, y2), int(count), x, y, float(np.abs(edges).max()), centimetres)
 
 
 def _bounds(points: Points) -> Points:

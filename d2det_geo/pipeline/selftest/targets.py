@@ -48,7 +48,7 @@ class Targets:
 def place_targets(grid: Grid) -> Targets:
     """Spread targets over a scene: corners, edges, chip seams, across several chips, and inside."""
     gap = np.array([ceil(_GAP_PX * max(scale, 1.0)) for scale in grid.scale])
-    boxes, kinds = np.empty((0, 4), np.int64), []
+    boxes, kinds = np.empty((0, 4), np.int64), list[str]()
     for kind, box in _wishes(grid):
         grown = np.array([*(box[:2] - gap), *(box[2:] + gap)])
         apart = (boxes[:, 2:] <= grown[:2]).any(axis=1) | (boxes[:, :2] >= grown[2:]).any(axis=1)
@@ -65,20 +65,20 @@ def _wishes(grid: Grid) -> Iterator[tuple[str, NDArray[np.int64]]]:
     sides = np.maximum(np.minimum(wanted, size // 6), 1)
     seams = [_seams(grid, axis) for axis in (0, 1)]
     spots: list[tuple[str, Iterable[tuple[float, float]], NDArray[np.int64]]] = []
-    ends = [(0.0, float(length)) for length in size]
-    spots.append(("corner", product(*ends), sides))
+    ends = [[0.0, float(length)] for length in size]
+    spots.append(("corner", product(ends[0], ends[1]), sides))
     for axis, chip in enumerate(_chip(grid)):
         length = min(round(_CHIPS_LONG * chip), int(size[axis] * 0.7))
         if length > chip:
             long = np.where(np.arange(2) == axis, length, sides)
             spots.append(("long", [tuple(size * (0.45, 0.4) if axis == 0 else size * (0.55, 0.55))], long))
-    spots.append(("seam", product(*seams), sides))
+    spots.append(("seam", product(seams[0], seams[1]), sides))
     for axis in (0, 1):
         along = (size[1 - axis] * (np.arange(_PER_LINE) + 0.4) / _PER_LINE).tolist()
         spots.append(("seam", _crossed(zip(seams[axis], along, strict=False), axis), sides))
         spots.append(("edge", _crossed(product(ends[axis], along), axis), sides))
     lattice = [(length * (np.arange(_PER_LINE - 2) + 0.6) / (_PER_LINE - 2)).tolist() for length in size]
-    spots.append(("inside", product(*lattice), sides))
+    spots.append(("inside", product(lattice[0], lattice[1]), sides))
     for kind, middles, extent in spots:
         for middle in middles:
             corner = np.clip(np.round(np.array(middle) - extent / 2), 0, size - extent).astype(np.int64)
