@@ -27,6 +27,7 @@ from d2det_geo.vector.turns import turn_of
 _TALLEST_BLOCK = 256  # px; some files are one block, of which every target would fill all
 
 Points = NDArray[np.float64]
+Map = Callable[[Points], Points]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +45,10 @@ class Ground:
     """None where coordinates are pixels."""
     resampled: bool
     """Control points bend the scene, which is read resampled."""
-    to_px: Callable[[Points], Points]
-    """World ``[N, 2]`` in ``crs`` -> px of the raster, not by the code that is checked."""
+    to_world: Map
+    """Px of the file ``[N, 2]`` -> world in ``crs``, not by the code that is checked."""
+    to_px: Map
+    """And back."""
     notices: tuple[str, ...]
 
 
@@ -68,6 +71,7 @@ def ground_of(path: str | Path) -> Ground:
             tags["transform"] = place.transform if bare else source.transform
         crs = None if place.crs is None else pyproj.CRS.from_wkt(place.crs.to_wkt())
         around = extent(place.transform, dataset.width, dataset.height)
+        to_world, to_px = _maps(dataset, place.transform, crs, around)
         return Ground(
             width=source.width,
             height=source.height,
@@ -76,7 +80,8 @@ def ground_of(path: str | Path) -> Ground:
             gcps=(points, points_crs) if by_points else None,
             crs=crs,
             resampled=isinstance(dataset, WarpedRaster),
-            to_px=_to_px(dataset, place.transform, crs, around),
+            to_world=to_world,
+            to_px=to_px,
             notices=place.notices,
         )
     finally:
@@ -113,30 +118,32 @@ def _layout(source: rasterio.DatasetReader) -> dict[str, Any]:
     return {"interleave": "pixel", "tiled": False, "blockysize": min(rows, _TALLEST_BLOCK)}
 
 
-def _to_px(
+def _maps(
     dataset: rasterio.DatasetReader, transform: Affine, crs: pyproj.CRS | None, around: Extent
-) -> Callable[[Points], Points]:
-    """Make world -> px from GDAL's own reading of control points, or by solving the affine."""
-    if isinstance(dataset, WarpedRaster):
-        points, _ = dataset.src_dataset.gcps
-        inverse = GCPTransformer(points, tps=dataset.control.splines)
-
-        def bent(world: Points) -> Points:
-            rows, columns = inverse.rowcol(world[:, 0], world[:, 1], op=lambda value: value)
-            return np.column_stack([columns, rows]).astype(np.float64)
-
-        return bent
+) -> tuple[Map, Map]:
+    """Make px -> world and back from GDAL's own reading of control points, or by solving the affine."""
     if crs is None:
-        return lambda world: world
+        return _same, _same
+    if isinstance(dataset, WarpedRaster):
+        bent = GCPTransformer(dataset.src_dataset.gcps[0], tps=dataset.control.splines)
+        return (
+            lambda points: np.column_stack(bent.xy(points[:, 1], points[:, 0], offset="ul")),
+            lambda world: np.column_stack(bent.rowcol(world[:, 0], world[:, 1], op=_same)[::-1]).astype(np.float64),
+        )
     if dataset.transform.is_identity and dataset.gcps[0]:
         transform = from_gcps(dataset.gcps[0])
     a, b, c, d, e, f = transform[:6]
+    matrix, offset = np.array([[a, b], [d, e]]), np.array([c, f])
     turn, middle = turn_of(crs, around), (around[0] + around[2]) / 2
 
-    def straight(world: Points) -> Points:
+    def back(world: Points) -> Points:
         x, y = world.T
         if turn is not None:  # a GeoJSON's longitudes end at 180 where a scene's may not
             x = x - turn * np.round((x - middle) / turn)
-        return np.linalg.solve([[a, b], [d, e]], np.stack([x - c, y - f])).T
+        return np.linalg.solve(matrix, (np.column_stack([x, y]) - offset).T).T
 
-    return straight
+    return lambda points: points @ matrix.T + offset, back
+
+
+def _same(values: Any) -> Any:
+    return values

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.pipeline.selftest.targets import KINDS, Targets
@@ -66,8 +67,7 @@ class Comparison:
 
 def compare(
     targets: Targets,
-    outlines: list[Points],
-    to_px: Callable[[Points], Points],
+    outlines: NDArray[np.object_],
     *,
     upright: bool,
     axes_m: tuple[float, float] | None,
@@ -76,22 +76,21 @@ def compare(
 
     Args:
         targets: T boxes.
-        outlines: D arrays of vertices in the world.
-        to_px: world -> scene px.
-        upright: outlines are boxes in scene px, so that their edges can be compared, not only their middles.
+        outlines: ``[D]`` polygons in px.
+        upright: outlines are boxes in px, so that their edges can be compared, not only their middles.
         axes_m: metres per px, or None.
     """
-    found = np.array([_bounds(to_px(points)) for points in outlines]).reshape(-1, 4)
-    middles = (found[:, :2] + found[:, 2:]) / 2
+    middles = shapely.get_coordinates(shapely.centroid(outlines))
+    found = shapely.bounds(outlines).reshape(-1, 4) if upright else np.hstack([middles, middles])
     boxes = targets.boxes.astype(np.float64)
     # An object belongs to the target its middle is in.
     inside = (boxes[:, None, :2] <= middles).all(axis=2) & (middles <= boxes[:, None, 2:]).all(axis=2)
     counts = inside.sum(axis=1)
     first = inside.argmax(axis=1) if len(found) else np.zeros(len(boxes), np.intp)
     edges = np.full((len(boxes), 4), np.nan)
-    edges[counts > 0] = found[first[counts > 0]] - boxes[counts > 0]
     if not upright:
-        edges = np.tile((edges[:, :2] + edges[:, 2:]) / 2, (1, 2))
+        boxes = np.tile((boxes[:, :2] + boxes[:, 2:]) / 2, (1, 2))
+    edges[counts > 0] = found[first[counts > 0]] - boxes[counts > 0]
     kinds = np.array(targets.kinds)
     by_kind = {kind: _errors(edges[kinds == kind], counts[kinds == kind], axes_m) for kind in KINDS if kind in kinds}
     each = tuple(_each(*row, axes_m) for row in zip(targets.kinds, targets.boxes, counts, edges, strict=True))
@@ -107,10 +106,6 @@ def _each(
     x, y = edges.reshape(2, 2).mean(axis=0).tolist()
     centimetres = None if axes_m is None else float(np.abs(edges * np.tile(axes_m, 2)).max() * 100)
     return TargetError(kind, (x1, y1, x2, y2), int(count), x, y, float(np.abs(edges).max()), centimetres)
-
-
-def _bounds(points: Points) -> Points:
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def _errors(edges: Points, counts: NDArray[np.int64], axes_m: tuple[float, float] | None) -> Errors:

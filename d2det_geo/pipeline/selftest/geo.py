@@ -19,9 +19,9 @@ from d2det_geo.pipeline.predict import predict_to_file
 from d2det_geo.pipeline.selftest.copies import Ground, ground_of, write_copy
 from d2det_geo.pipeline.selftest.errors import Comparison, compare
 from d2det_geo.pipeline.selftest.oracle import Oracle
-from d2det_geo.pipeline.selftest.readback import read_outlines, vertices
+from d2det_geo.pipeline.selftest.readback import read_outlines
 from d2det_geo.pipeline.selftest.targets import Grid, Targets, place_targets
-from d2det_geo.places import mapped
+from d2det_geo.places import points_mapped
 from d2det_geo.raster.scene import open_scene
 
 SCHEMA_VERSION = 1
@@ -97,11 +97,11 @@ def check_geo(
     runs: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="d2det-selftest-") as name:
         for gsd, gsd_m in plans:
-            with _copy(Path(name), ground, card, gsd_m) as (path, grid, targets, aoi):
+            with _copy(Path(name), ground, card, gsd_m) as (path, targets, aoi):
                 for suffix in _SUFFIXES:
                     out = path.with_name(f"{gsd}{suffix}")
                     predict_to_file(path, out, Oracle(card), gsd="native" if gsd_m is None else gsd_m, aoi=aoi)
-                    runs.append(_judged(ground, grid, gsd, gsd_m, targets, out))
+                    runs.append(_judged(ground, gsd, gsd_m, targets, out))
                     if progress is not None:
                         progress(len(runs), len(plans) * len(_SUFFIXES))
     crs = None if ground.crs is None else ground.crs.to_string()
@@ -125,30 +125,31 @@ def _plans(ground: Ground, card: Card) -> tuple[list[tuple[Gsd, float | None]], 
 
 
 @contextmanager
-def _copy(folder: Path, ground: Ground, card: Card, gsd_m: float | None) -> Iterator[tuple[Path, Grid, Targets, Path]]:
+def _copy(folder: Path, ground: Ground, card: Card, gsd_m: float | None) -> Iterator[tuple[Path, Targets, Path]]:
     """Make a copy of the grid with targets that suit one GSD, and an AOI around them."""
     path, aoi = folder / "scene.tif", folder / "aoi.gpkg"
     write_copy(path, ground, np.empty((0, 4), np.int64))
     with open_scene(path, gsd_m=gsd_m) as empty:
-        scale, transform, crs = empty.scale, empty.transform, empty.crs
-        grid = Grid(ground.width, ground.height, scale, card.chip_size, card.overlap)
-        targets = place_targets(grid)
+        crs, transform, scale = empty.crs, empty.transform, empty.scale
+        sizes = (ground.width, ground.height), (empty.width, empty.height)
+    bend = (lambda points: ground.to_px(points_mapped(points, transform))) if ground.resampled else None
+    targets = place_targets(Grid(*sizes, scale, bend, card.chip_size, card.overlap))
     write_copy(path, ground, targets.boxes)
     margin = np.array(scale) * _MARGIN_PX
-    boxes = shapely.box(*np.hstack([targets.boxes[:, :2] - margin, targets.boxes[:, 2:] + margin]).T)
+    areas = shapely.box(*np.hstack([targets.boxes[:, :2] - margin, targets.boxes[:, 2:] + margin]).T)
     if crs is None:
         aoi = aoi.with_suffix(".geojson")
-    gpd.GeoDataFrame(geometry=mapped(boxes, transform), crs=crs).to_file(aoi)
-    yield path, grid, targets, aoi
+    gpd.GeoDataFrame(geometry=shapely.transform(areas, ground.to_world), crs=crs).to_file(aoi)
+    yield path, targets, aoi
 
 
-def _judged(ground: Ground, grid: Grid, gsd: Gsd, gsd_m: float | None, targets: Targets, out: Path) -> Run:
+def _judged(ground: Ground, gsd: Gsd, gsd_m: float | None, targets: Targets, out: Path) -> Run:
     outlines, crs = read_outlines(out)
-    points = vertices(outlines)
     if ground.crs is not None and crs is not None:
         to_scene = pyproj.Transformer.from_crs(crs, ground.crs, always_xy=True)
-        points = [np.stack(to_scene.transform(*part.T), axis=1) for part in points]
-    comparison = compare(targets, points, ground.to_px, upright=not ground.resampled, axes_m=ground.axes_m)
+        outlines = shapely.transform(outlines, to_scene.transform, interleaved=False)
+    in_px = shapely.transform(outlines, ground.to_px)
+    comparison = compare(targets, in_px, upright=not ground.resampled, axes_m=ground.axes_m)
     limit = MOST_BIAS_PX
     if out.suffix == ".geojson" and ground.axes_m is not None:
         limit += _ROUNDING_M / min(ground.axes_m)

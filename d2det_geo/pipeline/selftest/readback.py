@@ -6,11 +6,11 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyproj
 import shapely
+from numpy.typing import NDArray
 
 from d2det_geo.errors import D2DetError
 
@@ -18,7 +18,7 @@ _ENVELOPE_BYTES = (0, 32, 48, 48, 64)  # by the code in the flags of a GeoPackag
 _HEADER_BYTES = 8
 
 
-def read_outlines(path: Path) -> tuple[list[Any], pyproj.CRS | None]:
+def read_outlines(path: Path) -> tuple[NDArray[np.object_], pyproj.CRS | None]:
     """Read the geometries of a file and the CRS it names; None where it names none.
 
     Raises:
@@ -30,12 +30,12 @@ def read_outlines(path: Path) -> tuple[list[Any], pyproj.CRS | None]:
         raise D2DetError(f"{path.name}: what was written cannot be read back ({error}); please report this") from error
 
 
-def _geojson(path: Path) -> tuple[list[Any], pyproj.CRS | None]:
+def _geojson(path: Path) -> tuple[NDArray[np.object_], pyproj.CRS | None]:
     features = json.loads(path.read_text(encoding="utf-8"))["features"]
-    return [shapely.geometry.shape(feature["geometry"]) for feature in features], pyproj.CRS(4326)
+    return np.array([shapely.geometry.shape(feature["geometry"]) for feature in features], object), pyproj.CRS(4326)
 
 
-def _geopackage(path: Path) -> tuple[list[Any], pyproj.CRS | None]:
+def _geopackage(path: Path) -> tuple[NDArray[np.object_], pyproj.CRS | None]:
     with closing(sqlite3.connect(path)) as file:
         ((table, column, code),) = file.execute("SELECT table_name, column_name, srs_id FROM gpkg_geometry_columns")
         organization, number, definition = file.execute(
@@ -46,15 +46,10 @@ def _geopackage(path: Path) -> tuple[list[Any], pyproj.CRS | None]:
     crs = None
     if code > 0:
         crs = pyproj.CRS(f"EPSG:{number}" if organization.upper() == "EPSG" else definition)
-    return [shapely.from_wkb(_wkb(blob)) for blob in blobs], crs
+    return np.array([shapely.from_wkb(_wkb(blob)) for blob in blobs], object), crs
 
 
 def _wkb(blob: bytes) -> bytes:
     if blob[:2] != b"GP":
         raise ValueError("a geometry that is not one of a GeoPackage")
     return blob[_HEADER_BYTES + _ENVELOPE_BYTES[blob[3] >> 1 & 0b111] :]
-
-
-def vertices(outlines: list[Any]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-    """Take the vertices ``[N, 2]`` of each outline."""
-    return [np.asarray(shapely.get_coordinates(outline), np.float64) for outline in outlines]
