@@ -41,12 +41,12 @@ def control_points(dataset: rasterio.DatasetReader) -> ControlPoints | None:
         return None
     pixels = np.array([[point.col, point.row] for point in points], np.float64)
     world = np.array([[point.x, point.y] for point in points], np.float64)
+    turned = bool(crs and crs.is_geographic and np.ptp(world[:, 0]) > 180)
+    if turned:  # across the antimeridian, where longitude starts again
+        world[world[:, 0] < 0, 0] += 360
     problem = _problem(pixels, world, crs)
     if problem:
         return ControlPoints(None, len(points), None, False, "", problem)
-    turned = bool(crs.is_geographic and np.ptp(world[:, 0]) > 180)
-    if turned:  # across the antimeridian, where longitude starts again
-        world[world[:, 0] < 0, 0] += 360
     affine, residual = _affine(pixels, world)
     if residual <= _AFFINE_PX:
         checked = f"residual {residual:.2g} px" if len(points) > 3 else "three, which nothing checks"

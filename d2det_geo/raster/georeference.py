@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyproj
 import rasterio
 from affine import Affine
@@ -40,15 +42,14 @@ class WarpedRaster(WarpedVRT):  # type: ignore[misc]  # rasterio's class has no 
     """A raster placed by control points that no affine map fits, resampled to a north-up grid of its own GSD."""
 
     def __init__(self, source: rasterio.DatasetReader, control: ControlPoints) -> None:
-        alpha, palette = (kind in source.colorinterp for kind in (ColorInterp.alpha, ColorInterp.palette))
         method = {"SRC_METHOD": "GCP_TPS"} if control.splines else {"SRC_METHOD": "GCP_POLYNOMIAL", "MAX_GCP_ORDER": 2}
         super().__init__(
             source,
             src_crs=control.crs,
             crs=control.crs,
-            resampling=Resampling.nearest if palette else Resampling.bilinear,
+            resampling=Resampling.nearest if ColorInterp.palette in source.colorinterp else Resampling.bilinear,
             tolerance=_WARP_ERROR_PX,
-            add_alpha=not alpha and source.nodata is None,  # something must say where the turned image ends
+            **_end_mark(source),
             **method,
         )
         self.control = control
@@ -62,6 +63,18 @@ class WarpedRaster(WarpedVRT):  # type: ignore[misc]  # rasterio's class has no 
         """Let go of the file, too."""
         super().close()
         self.src_dataset.close()
+
+
+def _end_mark(source: rasterio.DatasetReader) -> dict[str, Any]:
+    """Choose what says where the turned image ends, where the source has nothing that could."""
+    if source.nodata is not None or ColorInterp.alpha in source.colorinterp:
+        return {}
+    kind = np.dtype(source.dtypes[0])
+    if kind in {np.uint8, np.uint16} and source.count in {1, 3}:  # only there GDAL takes an alpha band for a mask
+        return {"add_alpha": True}
+    if np.issubdtype(kind, np.signedinteger):
+        return {"nodata": int(np.iinfo(kind).min)}
+    return {"nodata": float("nan") if np.issubdtype(kind, np.floating) else 0}
 
 
 def placed(dataset: rasterio.DatasetReader) -> rasterio.DatasetReader:

@@ -40,8 +40,11 @@ def _blobs(light: NDArray[np.float32]) -> Detections:
     bright = light >= 0.5
     if not bright.any():
         return Detections.empty(masks=True)
+    rows, columns = (np.flatnonzero(bright.any(axis=axis)) for axis in (1, 0))
+    bright = bright[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most of a chip is dark
+    corner = np.array([columns[0], rows[0]])
     found = [
-        _outlined(light, np.array(shape["coordinates"][0], np.int64))
+        _outlined(light, np.array(shape["coordinates"][0], np.int64) + corner)
         for shape, _ in rasterio.features.shapes(bright.astype(np.uint8), mask=bright)
     ]
     scores = np.ones(len(found), np.float32)
