@@ -111,7 +111,7 @@ def test_pixels_are_as_long_as_anywhere_on_the_parallel(crs: int, elsewhere: tup
     here = axis_gsd_m(CRS.from_epsg(crs), around(f"EPSG:{crs}", step), WIDTH, HEIGHT)
     zone, longitude = elsewhere
     there = axis_gsd_m(CRS.from_epsg(zone), around(f"EPSG:{zone}", step, longitude), WIDTH, HEIGHT)
-    assert here == pytest.approx(there, rel=1e-9)
+    assert here == pytest.approx(there, rel=1e-8)
     assert here is not None
     assert 0.9 < here[0] < 1.2
 
@@ -150,7 +150,8 @@ def test_labels_split_at_the_antimeridian_are_whole_on_the_scene(
     labels = write_geojson(tmp_path / "labels.geojson", *outlines)
     path = scene(write_raster, place)
     image = labelled_scene(path, labels, class_map=ClassMap(("target",)))
-    assert image.annotations.boxes == pytest.approx(np.array([WEST, ACROSS, EAST]), abs=1e-6)
+    # The cut follows the ground's longitudes, and adds two points that a straight edge in UTM misses by a hair.
+    assert image.annotations.boxes == pytest.approx(np.array([WEST, ACROSS, EAST]), abs=1e-4)
     assert image.annotations.polygons is not None
     assert shapely.area(image.annotations.polygons) == pytest.approx([1200, 1600, 1400], rel=1e-6)
     tile_scene(path, tmp_path / "chips", labels=labels, chip_size=400, overlap=0)
