@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.windows import Window
 
 from d2det_geo.errors import InputError, UsageError
-from d2det_geo.pipeline.objects import to_scene_px
+from d2det_geo.places import mapped_back
 from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.raster.windows import scene_windows
 from d2det_geo.vector.polygons import to_world
@@ -58,22 +58,35 @@ def test_pixels_survive_the_way_to_the_world_and_back(
     with open_scene(write_raster(noise(5, 7), transform=transform, crs=crs)) as scene:
         point = shapely.Point(x, y)
         square = point.buffer(3, quad_segs=1)
-        back = to_scene_px(to_world(np.array([square], dtype=object), scene.transform)[0], scene)
+        back = mapped_back(to_world(np.array([square], dtype=object), scene.transform)[0], scene.transform)
         assert np.hypot(*(np.array(back.centroid.coords[0]) - (x, y))) < 1e-6
         assert back.hausdorff_distance(square) < 1e-6
         assert np.allclose(scene.transform, transform, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("transform", "crs"), [(None, None), (None, "EPSG:32633"), (Affine(0.5, 0, 9, 0, -0.5, 9), None)]
+    ("transform", "crs", "why"),
+    [
+        (None, None, "no georeference: coordinates are pixels"),
+        (
+            None,
+            "EPSG:32633",
+            "no geotransform (a CRS alone): coordinates are pixels; set one with gdal_edit.py -a_ullr",
+        ),
+        (
+            Affine(0.5, 0, 9, 0, -0.5, 9),
+            None,
+            "no CRS (a geotransform alone): coordinates are pixels; set one with gdal_edit.py -a_srs",
+        ),
+    ],
 )
 def test_without_georeference_coordinates_are_pixels(
-    write_raster: WriteRaster, transform: Affine | None, crs: str | None
+    write_raster: WriteRaster, transform: Affine | None, crs: str | None, why: str
 ) -> None:
     with open_scene(write_raster(noise(20, 30), transform=transform, crs=crs), gsd_m=0.1) as scene:
         assert (scene.crs, scene.transform, scene.gsd_m) == (None, Affine.identity(), None)
         assert (scene.grid_width, scene.grid_height, scene.scale) == (30, 20, (1, 1))
-        assert scene.notices == ("no georeference: coordinates are pixels",)
+        assert scene.notices == (why,)
 
 
 def test_a_scene_that_is_nowhere_is_refused(write_raster: WriteRaster) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from d2det_geo.aoi import LEAST_SHARE_INSIDE
@@ -83,17 +82,6 @@ class Outliner:
         if self.simplify is not None:
             shapes = simplified(shapes, self.simplify)
         return np.asarray(shapely.transform(shapes, lambda points: points / metres), dtype=object)
-
-
-def to_scene_px(geometry: shapely.Geometry, scene: Scene) -> shapely.Geometry:
-    """Map a geometry from the world to the pixels of a scene."""
-    back = ~scene.transform
-
-    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = points.T
-        return np.column_stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f])
-
-    return shapely.transform(geometry, place)
 
 
 def touches(region: shapely.Geometry, scale: tuple[float, float]) -> Callable[[Window], bool]:

@@ -142,7 +142,7 @@ class SceneJob:
         budget = share_memory(
             limit,
             peak_bytes(),
-            cache_wanted=self.scene.cache_wanted,
+            cache_wanted=self.scene.cache_wanted(self.chip_size, self.chip_size),
             row=row,
             batch=chip * self.network.batch_size,
         )

@@ -21,11 +21,11 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from d2det_geo.errors import InputError, UsageError
+from d2det_geo.errors import UsageError
 from d2det_geo.raster.bands import choose_bands
 from d2det_geo.raster.blocks import MIB, Blocks, blocks_of, cache_bytes
 from d2det_geo.raster.fringes import fringe_of
-from d2det_geo.raster.geodesy import axis_gsd_m
+from d2det_geo.raster.georeference import georeference_of, placed
 from d2det_geo.raster.lanes import Chip, OpenReader, Read, assign_lanes, lane_count, read_in_lanes
 from d2det_geo.raster.radiometry import PERCENTILES_NAME, scaling_of
 from d2det_geo.raster.reader import ChipReader
@@ -51,6 +51,10 @@ class Scene:
     """Scene px -> world; the identity without georeference."""
     gsd_m: float | None
     """Geodesic metres per scene px at the centre, the geometric mean of both axes."""
+    axis_gsd_m: tuple[float, float] | None
+    """The same along a row and along a column."""
+    uncertainty_m: float | None
+    """How far off its place may be where that is known approximately, as of a raw drone frame."""
     grid_width: int
     """Of the scene resampled to the wanted GSD, grid px."""
     grid_height: int
@@ -169,7 +173,12 @@ class Scene:
 
 
 def open_scene(
-    path: str | Path, *, gsd_m: float | None = None, bands: Sequence[int] | None = None, nodata: float | None = None
+    path: str | Path,
+    *,
+    gsd_m: float | None = None,
+    bands: Sequence[int] | None = None,
+    nodata: float | None = None,
+    oblique: bool = False,
 ) -> Scene:
     """Open a raster as a scene on the grid of ``gsd_m``.
 
@@ -178,9 +187,10 @@ def open_scene(
         gsd_m: metres per pixel of the grid; None keeps the raster's own pixels, as does a scene without georeference.
         bands: which bands are red, green and blue, from 1; None lets the raster say.
         nodata: value of pixels without image, in addition to the raster's own.
+        oblique: place raw drone frames on the ground that look far away from straight down, too.
 
     Raises:
-        InputError: the file is not a raster of three real bands, or is damaged.
+        InputError: the file is no raster of real values, or damaged, or an oblique frame.
         UsageError: ``bands`` or ``gsd_m`` make no sense.
     """
     if gsd_m is not None and not 0 < gsd_m < np.inf:
@@ -188,7 +198,7 @@ def open_scene(
     dataset = _open(path)
     try:
         with rasterio.Env():
-            return _understand(dataset, gsd_m, bands, nodata)
+            return _understand(dataset, gsd_m, bands, nodata, oblique=oblique)
     except BaseException:
         dataset.close()
         raise
@@ -196,20 +206,25 @@ def open_scene(
 
 def _open(path: str | Path) -> rasterio.DatasetReader:
     """Open the raster as each lane reads it."""
-    return open_dataset(path)
+    return placed(open_dataset(path))
 
 
 def _understand(
-    dataset: rasterio.DatasetReader, gsd_m: float | None, bands: Sequence[int] | None, nodata: float | None
+    dataset: rasterio.DatasetReader,
+    gsd_m: float | None,
+    bands: Sequence[int] | None,
+    nodata: float | None,
+    *,
+    oblique: bool,
 ) -> Scene:
     colours = choose_bands(dataset, bands)
     validity, mask_notices = validity_of(dataset, colours.bands, nodata)
     scaling, scaling_notices = (
         (None, ()) if colours.palette is not None else scaling_of(dataset, colours.bands, validity)
     )
-    crs, transform, axes, place_notices = _georeference(dataset)
-    native = axes and float(np.sqrt(axes[0] * axes[1]))
-    grid_width, grid_height = _grid(dataset, axes, gsd_m)
+    place = georeference_of(dataset, oblique=oblique)
+    native = place.axes_m and float(np.sqrt(place.axes_m[0] * place.axes_m[1]))
+    grid_width, grid_height = _grid(dataset, place.axes_m, gsd_m)
     scale = (dataset.width / grid_width, dataset.height / grid_height)
     reader = ChipReader(
         dataset=dataset,
@@ -225,13 +240,15 @@ def _understand(
         path=dataset.name,
         width=dataset.width,
         height=dataset.height,
-        crs=crs,
-        transform=transform,
+        crs=place.crs,
+        transform=place.transform,
         gsd_m=native,
+        axis_gsd_m=place.axes_m,
+        uncertainty_m=place.uncertainty_m,
         grid_width=grid_width,
         grid_height=grid_height,
         notices=(
-            *place_notices,
+            *place.notices,
             *colours.notices,
             *mask_notices,
             *scaling_notices,
@@ -239,20 +256,6 @@ def _understand(
         ),
         _reader=reader,
     )
-
-
-def _georeference(
-    dataset: rasterio.DatasetReader,
-) -> tuple[CRS | None, Affine, tuple[float, float] | None, tuple[str, ...]]:
-    if dataset.crs and not dataset.transform.is_identity:
-        axes = axis_gsd_m(dataset.crs, dataset.transform, dataset.width, dataset.height)
-        if axes is None:
-            raise InputError(
-                f"{dataset.name}: its centre is no place on the earth in {dataset.crs.to_string()[:60]};"
-                " correct the georeference (gdal_edit.py -a_srs, -a_ullr)"
-            )
-        return dataset.crs, dataset.transform, axes, ()
-    return None, Affine.identity(), None, ("no georeference: coordinates are pixels",)
 
 
 def _grid(dataset: rasterio.DatasetReader, axes: tuple[float, float] | None, gsd_m: float | None) -> tuple[int, int]:
