@@ -130,7 +130,7 @@ def _sexagesimal(tags: CameraTags, name: str, signs: str) -> float:
         raise UnplacedError(f"its {name} does not say {signs[0]} or {signs[1]}")
     if isinstance(parts, str) or len(parts) > 3 or not all(math.isfinite(part) and part >= 0 for part in parts):
         raise UnplacedError(f"its {name} is damaged")
-    degrees = sum(part / 60**power for power, part in enumerate(parts))
+    degrees = sum(part / 60.0**power for power, part in enumerate(parts))
     return degrees if sign == signs[0] else -degrees
 
 

@@ -24,6 +24,7 @@ from rasterio.windows import Window
 
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.raster.bands import choose_bands
+from d2det_geo.raster.frames import frame_georeference
 from d2det_geo.raster.geodesy import axis_gsd_m
 from d2det_geo.raster.radiometry import Scaling, scaling_of
 from d2det_geo.raster.source import open_dataset, read_pixels
@@ -173,6 +174,9 @@ def _georeference(
                 " correct the georeference (gdal_edit.py -a_srs, -a_ullr)"
             )
         return dataset.crs, dataset.transform, axes, ()
+    frame = frame_georeference(dataset)
+    if frame is not None:
+        return frame.crs, frame.transform, frame.axes_m, frame.notices
     return None, Affine.identity(), None, ("no georeference: coordinates are pixels",)
 
 
