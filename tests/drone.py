@@ -7,12 +7,39 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
+
+from d2det_geo.raster.frames import FrameGeoreference, frame_georeference
+from d2det_geo.raster.source import open_dataset
 
 WIDTH, HEIGHT = 96, 72
 FILM_MM = 24
 FOCAL_PX = FILM_MM * 120 / (36**2 + 24**2) ** 0.5  # the diagonal of 96 x 72 is 120
+
+CORNERS = np.array([[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT], [WIDTH / 2, HEIGHT / 2], [31, 55]])
+
+
+def placed(path: Path | str, *, oblique: bool = False) -> FrameGeoreference:
+    with open_dataset(path) as dataset:
+        georeference = frame_georeference(dataset, oblique=oblique)
+    assert georeference is not None
+    return georeference
+
+
+def lonlat(georeference: FrameGeoreference, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    assert georeference.crs is not None
+    to_lonlat = pyproj.Transformer.from_crs(georeference.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    x, y = georeference.transform @ pixels.T
+    return np.stack(to_lonlat.transform(x, y), axis=1)
+
+
+def apart_m(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, _, distances = pyproj.Geod(ellps="WGS84").inv(a[:, 0], a[:, 1], b[:, 0], b[:, 1])
+    return np.asarray(distances)
 
 
 def sexagesimal(degrees: float) -> tuple[IFDRational, ...]:
