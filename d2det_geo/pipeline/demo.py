@@ -24,9 +24,9 @@ from d2det_geo.pipeline.loaded import CardedDetector
 from d2det_geo.pipeline.predict import predict_to_file
 from d2det_geo.pipeline.preview import draw_preview
 from d2det_geo.town import Town, make_town
+from d2det_geo.vector.output import atomic_path
 from d2det_geo.vector.polygons import to_world
 from d2det_geo.vector.readers import read_objects
-from d2det_geo.vector.output import atomic_path
 from d2det_geo.vector.writers import write_objects
 
 DEMO_SEED = 7

@@ -113,7 +113,6 @@ class ChipNetwork:
             kept = replace(kept, masks=kept.masks.astype(np.float16).astype(np.float32))
         return replace(kept, capped=capped)
 
-
     def _saturated(self, found: Detections) -> bool:
         """Tell whether the network reached its cap, and what it cut off could have had the least score."""
         limits = self.card.inference

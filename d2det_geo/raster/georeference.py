@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,26 +15,12 @@ from rasterio.vrt import WarpedVRT
 
 from d2det_geo.errors import InputError
 from d2det_geo.raster.control_points import ControlPoints, control_points
+from d2det_geo.raster.frames import frame_georeference
 from d2det_geo.raster.geodesy import axis_gsd_m
+from d2det_geo.raster.place import Georeference
 
 _WARP_ERROR_PX = 0.01  # GDAL interpolates the positions of a warp; more would be a bias of its own
 _LEAST_SINE = 1e-6  # of the angle between the axes of pixels: below, they lie on one line
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Georeference:
-    """The place of a raster."""
-
-    crs: CRS | None
-    """Two-dimensional; None where coordinates are pixels."""
-    transform: Affine
-    """Px -> world; the identity without ``crs``."""
-    axes_m: tuple[float, float] | None
-    """Geodesic metres per px along a row and a column at the centre; None without ``crs``."""
-    uncertainty_m: float | None
-    """How far off the place may be where it is known approximately; None where it is what the file says."""
-    notices: tuple[str, ...]
-    """What the user should know."""
 
 
 class WarpedRaster(WarpedVRT):  # type: ignore[misc]  # rasterio's class has no types
@@ -100,22 +85,26 @@ def placed(dataset: rasterio.DatasetReader) -> rasterio.DatasetReader:
         ) from error
 
 
-def georeference_of(dataset: rasterio.DatasetReader) -> Georeference:
+def georeference_of(dataset: rasterio.DatasetReader, *, oblique: bool = False) -> Georeference:
     """Find the place of a raster; ``dataset`` went through ``placed``.
 
+    Args:
+        dataset: open.
+        oblique: place raw drone frames that look far away from straight down, too.
+
     Raises:
-        InputError: it claims a place that is none on the earth.
+        InputError: it claims a place that is none on the earth, or is an oblique frame.
     """
     if isinstance(dataset, WarpedRaster):
         return _on_earth(dataset, dataset.crs, dataset.transform, dataset.control.notice)
     if dataset.transform.is_identity:
-        return _without_geotransform(dataset)
+        return _without_geotransform(dataset, oblique=oblique)
     if dataset.crs:
         return _on_earth(dataset, dataset.crs, dataset.transform)
     return _in_pixels("no CRS (a geotransform alone): coordinates are pixels; set one with gdal_edit.py -a_srs")
 
 
-def _without_geotransform(dataset: rasterio.DatasetReader) -> Georeference:
+def _without_geotransform(dataset: rasterio.DatasetReader, *, oblique: bool) -> Georeference:
     control = control_points(dataset)
     if control is not None and control.affine is not None:
         return _on_earth(dataset, control.crs, control.affine, control.notice)
@@ -128,7 +117,7 @@ def _without_geotransform(dataset: rasterio.DatasetReader) -> Georeference:
         )
     if dataset.crs:
         return _in_pixels("no geotransform (a CRS alone): coordinates are pixels; set one with gdal_edit.py -a_ullr")
-    return _in_pixels("no georeference: coordinates are pixels")
+    return frame_georeference(dataset, oblique=oblique) or _in_pixels("no georeference: coordinates are pixels")
 
 
 def _in_pixels(notice: str) -> Georeference:
