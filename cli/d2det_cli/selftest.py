@@ -7,8 +7,8 @@ from dataclasses import asdict
 import typer
 
 from d2det_cli import options
-from d2det_cli.options import print_json, say
 from d2det_cli.progress import ProgressMode, progress
+from d2det_cli.say import print_json, say
 from d2det_cli.tables import geo_table
 from d2det_geo.errors import GateError
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from d2det_geo.aoi import LEAST_SHARE_INSIDE

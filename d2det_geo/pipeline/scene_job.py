@@ -13,7 +13,6 @@ import numpy as np
 import shapely
 import torch
 from numpy.typing import NDArray
-from rasterio.transform import array_bounds
 from rasterio.windows import Window
 
 from d2det_geo import __version__
@@ -27,9 +26,10 @@ from d2det_geo.pipeline.detect import Progress, chosen_windows, detect_stream
 from d2det_geo.pipeline.ledger import Ledger, RunKey
 from d2det_geo.pipeline.loaded import LoadedModel
 from d2det_geo.pipeline.network import ChipNetwork
-from d2det_geo.pipeline.objects import Outliner, to_scene_px, touches
+from d2det_geo.pipeline.objects import Outliner, touches
 from d2det_geo.pipeline.options import PredictOptions
 from d2det_geo.pipeline.tally import Tally
+from d2det_geo.places import extent, mapped_back
 from d2det_geo.raster.fingerprint import fingerprint, stamps
 from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.vector.features import Features
@@ -189,10 +189,10 @@ def _region(options: PredictOptions, scene: Scene) -> tuple[shapely.Geometry | N
     if options.aoi is not None:
         region, notices = scene_area(options.aoi, scene.path, scene.crs, scene.transform, (scene.width, scene.height))
     if options.bbox is not None:
-        box = to_scene_px(shapely.box(*options.bbox), scene)
+        box = mapped_back(shapely.box(*options.bbox), scene.transform)
         region = box if region is None else region.intersection(box)
         if not region.intersects(shapely.box(0, 0, scene.width, scene.height)):
-            bounds = array_bounds(scene.height, scene.width, scene.transform)
+            bounds = extent(scene.transform, scene.width, scene.height)
             raise InputError(
                 f"--bbox: does not touch {scene.path}, whose bounds are {','.join(f'{value:.10g}' for value in bounds)}"
             )

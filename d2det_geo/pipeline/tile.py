@@ -23,7 +23,8 @@ from d2det_geo.pipeline.aoi import scene_area
 from d2det_geo.pipeline.chip_labels import Labels, read_labels
 from d2det_geo.pipeline.folder import atomic_folder
 from d2det_geo.raster.geodesy import gsd_m
-from d2det_geo.raster.georeference import Georeference, georeference_of, placed
+from d2det_geo.raster.georeference import georeference_of, placed
+from d2det_geo.raster.place import Georeference
 from d2det_geo.raster.source import open_dataset, read_pixels
 from d2det_geo.raster.windows import scene_windows
 
