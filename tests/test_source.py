@@ -14,8 +14,9 @@ from rasterio.env import get_gdal_config
 from rasterio.windows import Window
 
 from d2det_geo.errors import InputError
+from d2det_geo.raster.blocks import cache_bytes
 from d2det_geo.raster.scene import open_scene
-from d2det_geo.raster.source import _BlockCache, cache_bytes, read_pixels
+from d2det_geo.raster.source import _BlockCache, read_pixels
 
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 

@@ -14,6 +14,7 @@ from d2det_cli.import_weights import import_weights
 from d2det_cli.models import models
 from d2det_cli.plan import plan
 from d2det_cli.predict import predict
+from d2det_cli.selftest import selftest
 from d2det_cli.tile import tile
 from d2det_cli.train import train
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for command in (predict, plan, train, tile, evaluate, models, demo, doctor, import_weights):
     app.command()(command)
+app.add_typer(selftest, name="selftest")
 
 
 def _version(wanted: bool) -> None:

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.detections import Detections
+from d2det_geo.places import mapped
 from d2det_geo.vector.repair import valid_polygons
 
 if TYPE_CHECKING:
@@ -41,14 +42,17 @@ def mask_polygons(detections: Detections, threshold: float = 0.5) -> NDArray[np.
     masks = detections.masks
     if masks is None:
         raise ValueError("detections carry no masks; use box_polygons")
-    outlines = _in_batches(masks, detections.boxes, threshold)
     pieces = detections.pieces
-    if pieces is not None and len(pieces.owners):
-        owners, group = np.unique(pieces.owners, return_inverse=True)
-        parts = _in_batches(pieces.masks, pieces.boxes, threshold)
-        united = shapely.unary_union(shapely.geometrycollections(parts, indices=group)[:, None], axis=1)
-        outlines[owners], _ = valid_polygons(united)
-    return outlines
+    if pieces is None or len(pieces.owners) == 0:
+        return _without_specks(_in_batches(masks, detections.boxes, threshold))
+    outlines = np.empty(len(detections), dtype=object)
+    owners, group = np.unique(pieces.owners, return_inverse=True)
+    whole = np.delete(np.arange(len(detections)), owners)  # the masks of the others are coarse, and not looked at
+    outlines[whole] = _in_batches(masks[whole], detections.boxes[whole], threshold)
+    parts = _in_batches(pieces.masks, pieces.boxes, threshold)
+    united = shapely.unary_union(shapely.geometrycollections(parts, indices=group)[:, None], axis=1)
+    outlines[owners], _ = valid_polygons(united)
+    return _without_specks(outlines)
 
 
 def box_polygons(boxes: NDArray[np.float64]) -> NDArray[np.object_]:
@@ -65,13 +69,7 @@ def to_world(geometries: NDArray[np.object_], transform: Affine) -> NDArray[np.o
     Returns:
         Valid (Multi)Polygons whose shells run counter-clockwise, also where the transform mirrors.
     """
-    a, b, c, d, e, f = transform[:6]
-
-    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = points.T
-        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
-
-    placed, _ = valid_polygons(np.asarray(shapely.transform(geometries, place), dtype=object))
+    placed, _ = valid_polygons(mapped(geometries, transform))
     return np.asarray(shapely.orient_polygons(placed))
 
 
@@ -112,12 +110,20 @@ def _in_batches(masks: NDArray[np.float32], boxes: NDArray[np.float64], threshol
 def _outlines(masks: NDArray[np.float32], boxes: NDArray[np.float64], threshold: float) -> NDArray[np.object_]:
     """Contour a batch of masks as one tall field, and share out the polygons found."""
     polygons, owners = _contours(masks, threshold)
-    areas = shapely.area(polygons)
-    largest = np.zeros(len(masks))
-    np.maximum.at(largest, owners, areas)
-    kept = (areas > 0) & (areas >= SPECK * largest[owners])
+    kept = shapely.area(polygons) > 0
     polygons, owners = polygons[kept], owners[kept]
     outlines, _ = valid_polygons(_gathered(_placed(polygons, owners, boxes, masks.shape[-1]), owners, len(masks)))
+    return outlines
+
+
+def _without_specks(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Take the parts that are specks off outlines; in place."""
+    several = np.flatnonzero(shapely.get_num_geometries(outlines) > 1)
+    parts, owners = shapely.get_parts(outlines[several], return_index=True)
+    areas, largest = shapely.area(parts), np.zeros(len(several))
+    np.maximum.at(largest, owners, areas)
+    kept = areas >= SPECK * largest[owners]
+    outlines[several] = _gathered(parts[kept], owners[kept], len(several))
     return outlines
 
 

@@ -69,4 +69,5 @@ def main(count: int) -> None:
     print(json.dumps(report))
 
 
-main(int(sys.argv[1]))
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
