@@ -234,9 +234,11 @@ def test_blocks_that_no_memory_holds_are_refused(tmp_path: Path) -> None:
 def test_a_header_gdal_complains_of_is_refused(write_raster: WriteRaster) -> None:
     path = write_raster(noise(20, 30))
     content = path.read_bytes()
-    key = np.array([1025, 0, 1], np.uint16).tobytes()  # GTRasterTypeGeoKey, a number in place
-    assert key in content
-    path.write_bytes(content.replace(key, np.array([1025, 30000, 1], np.uint16).tobytes()))
+    for before, after in (((1025, 0, 1), (1025, 256, 1)), ((33550, 12, 3), (33550, 1036, 3))):
+        old, new = (np.array(values, np.uint16).tobytes() for values in (before, after))  # a key, and the pixel scale
+        assert old in content
+        content = content.replace(old, new)
+    path.write_bytes(content)
     assert "not a raster GDAL can read" in refusal(path)
 
 
