@@ -19,6 +19,7 @@ MIB = 2**20
 LARGEST_BLOCK = 1024 * MIB  # bytes, decoded: GDAL holds a block whole
 LONGEST_SIDE = 2**26  # px: around the earth at 0.6 m
 LARGEST_AREA = 2**44  # px: a country of 600,000 km2 at 0.2 m
+MOST_BANDS = 4096  # ten times those of an imaging spectrometer
 # Formats with blocks that are decoded one by one; of the others each handle would decode the whole file.
 _RANDOM_ACCESS = {"GTiff", "COG", "VRT", "HFA", "GPKG", "MBTiles", "JP2OpenJPEG", "ENVI", "EHdr"}
 _VRT_BLOCK = 512  # px: a VRT says nothing of the blocks of its sources
@@ -83,9 +84,11 @@ def check_size(dataset: rasterio.DatasetReader) -> None:
     """Refuse what no memory holds, before any is taken.
 
     Raises:
-        InputError: the raster has more pixels than any image, or blocks that are too large to be decoded.
+        InputError: the raster has more pixels or bands than any image, or blocks that are too large to be decoded.
     """
     width, height = dataset.width, dataset.height
+    if dataset.count > MOST_BANDS:
+        raise InputError(f"{dataset.name}: says it has {dataset.count} bands, more than any image; check the file")
     if max(width, height) > LONGEST_SIDE or width * height > LARGEST_AREA:
         raise InputError(f"{dataset.name}: says it has {width} x {height} px, more than any image; check the file")
     together = dataset.interleaving == Interleaving.pixel
@@ -112,4 +115,5 @@ def bytes_per_value(dtype: str) -> int:
 def _bytes_per_px(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> int:
     decoded = set(bands) if dataset.interleaving == Interleaving.band else set(dataset.indexes)
     mask = dataset.mask_flag_enums[bands[0] - 1] == [MaskFlags.per_dataset]
-    return sum(bytes_per_value(dataset.dtypes[band - 1]) for band in decoded) + int(mask)
+    sizes = [bytes_per_value(name) for name in dataset.dtypes]
+    return sum(sizes[band - 1] for band in decoded) + int(mask)

@@ -17,8 +17,8 @@ from d2det_geo.raster.sample import sample_windows
 from d2det_geo.raster.source import read_pixels
 from d2det_geo.raster.validity import Validity
 
-_PLACES = 16  # per side of a large scene, where its range of values is looked at
-_ENOUGH_PX = 10_000  # to take a range from; sparse scenes are looked at in more places
+_PLACES = (16, 64, 128)  # per side of a large scene, where its range of values is looked at: more in a sparse one
+_ENOUGH_PX = 1000  # to take a range from
 PERCENTILES = (2.0, 98.0)
 PERCENTILES_NAME = "2nd to 98th percentile"
 
@@ -65,9 +65,10 @@ def scaling_of(
         raise InputError(f"{dataset.name}: has complex values and the model wants real ones; convert it to amplitude")
     if dtypes == {"uint8"}:
         return None, ()
-    values = _valid_sample(dataset, bands, validity, _PLACES)
-    if values.size < _ENOUGH_PX * len(bands):
-        values = _valid_sample(dataset, bands, validity, 4 * _PLACES)
+    for places in _PLACES:
+        values = _valid_sample(dataset, bands, validity, places)
+        if values.size >= _ENOUGH_PX * len(bands):
+            break
     low, high = (float(value) for value in np.percentile(values, PERCENTILES)) if values.size else (0.0, 1.0)
     scaling = Scaling(low, high if high > low else low + 1.0)
     notice = f"{'/'.join(sorted(dtypes))} values {scaling.low:.6g} to {scaling.high:.6g} are scaled to 0 to 255"

@@ -142,8 +142,8 @@ def _check_dataset(dataset: rasterio.DatasetReader) -> None:
         parts = ", ".join(dataset.subdatasets[:3])
         advice = f"name one of its parts: {parts}" if parts else "give a file with image bands"
         raise InputError(f"{dataset.name}: holds no image bands itself; {advice}")
-    _ = dataset.colorinterp  # the first call that looks at errors GDAL left behind
     check_size(dataset)
+    _ = dataset.colorinterp  # the first call that looks at errors GDAL left behind
 
 
 def _check_file(path: Path) -> None:
