@@ -17,6 +17,7 @@ from rasterio.crs import CRS
 
 from d2det_geo.data.annotations import ClassMap
 from d2det_geo.data.vector import labelled_scene
+from d2det_geo.metrics.geo import frame_for
 from d2det_geo.model.bundle import read_card
 from d2det_geo.pipeline.evaluate import evaluate_files
 from d2det_geo.pipeline.predict import predict_scene
@@ -178,6 +179,12 @@ def test_evaluation_sees_the_same_objects_on_both_sides(
     report = evaluate_files(truth, tmp_path / "p.gpkg", aoi=aoi)
     assert report.counts["truths"] == len(boxes)
     assert (report.metrics["ap75"], report.metrics["f1"]) == (1, 1)
+
+
+def test_the_frame_of_an_evaluation_is_where_a_split_object_is() -> None:
+    halves = split(shapely.box(179.99, 0, 180.02, 0.01))
+    centre = frame_for(gpd.GeoDataFrame(geometry=[halves], crs=4326)).to_dict()["lon_0"]
+    assert abs(centre) == pytest.approx(180, abs=0.02)
 
 
 # Where coordinates start again

@@ -139,7 +139,9 @@ def _copy(folder: Path, ground: Ground, card: Card, gsd_m: float | None) -> Iter
     areas = shapely.box(*np.hstack([targets.boxes[:, :2] - margin, targets.boxes[:, 2:] + margin]).T)
     if crs is None:
         aoi = aoi.with_suffix(".geojson")
-    gpd.GeoDataFrame(geometry=shapely.transform(areas, ground.to_world), crs=crs).to_file(aoi)
+        aoi.write_text(shapely.to_geojson(shapely.union_all(areas)), encoding="utf-8")
+    else:
+        gpd.GeoDataFrame(geometry=shapely.transform(areas, ground.to_world), crs=crs).to_file(aoi)
     yield path, targets, aoi
 
 

@@ -76,7 +76,7 @@ def _wishes(grid: Grid) -> Iterator[tuple[str, NDArray[np.int64]]]:
         length = min(round(_CHIPS_LONG * chip), int(size[axis] * 0.7))
         if length > chip:
             long = np.where(np.arange(2) == axis, length, sides)
-            spots.append(("long", [tuple(size * (0.45, 0.4) if axis == 0 else size * (0.55, 0.55))], long))
+            spots.append(("long", [tuple(size * (0.4, 0.3) if axis == 0 else size * (0.85, 0.55))], long))
     spots.append(("seam", _in_file(product(seams[0], seams[1]), grid), sides))
     for axis in (0, 1):
         along = (size[1 - axis] * (np.arange(_PER_LINE) + 0.4) / _PER_LINE).tolist()
