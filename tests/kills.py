@@ -33,8 +33,8 @@ run: {steps: 400, batch_size: 1}
 
 
 def write_inputs(folder: Path, size: int) -> None:
-    """Write ``scene.tif``, a town of ``size`` px, and ``tiny.safetensors``, an untrained network."""
-    image = make_town(seed=3, size=size, gsd_m=0.15).image
+    """Write ``scene.tif``, ``size`` px of a town, and ``tiny.safetensors``, an untrained network."""
+    image = make_town(seed=3, size=256, gsd_m=0.15).image[:, :size, :size]
     profile = {"count": 3, "height": size, "width": size, "dtype": "uint8", "tiled": True, "blockxsize": 64}
     place = {"crs": "EPSG:32645", "transform": Affine(0.15, 0, 334_000, 0, -0.15, 3_065_000)}
     with rasterio.open(folder / "scene.tif", "w", driver="GTiff", **profile, blockysize=64, **place) as dataset:

@@ -214,7 +214,7 @@ def test_a_scene_of_nodata_gives_an_empty_valid_file(write_raster: WriteRaster, 
     assert network.images == 0
     assert (summary.objects, summary.chips, summary.skipped) == (0, 0, summary.windows)
     assert summary.notices == ("there is no image in the scene: the result is empty",)
-    assert len(pyogrio.read_dataframe(out)) == 0
+    assert len(pyogrio.read_dataframe(out, layer="out")) == 0
     if suffix == ".geojson":
         assert json.loads(out.read_text(encoding="utf-8"))["features"] == []
 
@@ -311,7 +311,7 @@ def test_the_file_holds_what_the_frame_holds_and_repeats_to_the_byte(write_raste
     assert one.read_bytes() == two.read_bytes()
     assert manifest_path(one).read_bytes() == manifest_path(two).read_bytes()
     assert sorted(file.name for file in one.parent.iterdir()) == ["out.gpkg", "out.gpkg.manifest.json"]
-    read = pyogrio.read_dataframe(one).sort_values("score", ascending=False, kind="stable")
+    read = pyogrio.read_dataframe(one, layer="out").sort_values("score", ascending=False, kind="stable")
     assert read.crs == frame.crs
     assert list(read.columns) == ["class", "score", "area_m2", "scene", "model", "run", "geometry"]
     assert set(read["run"]) == {summary.run} == {frame.attrs["run"]}
