@@ -141,8 +141,11 @@ def normalised(chips: Sequence[NDArray[np.uint8]], card: Card, device: torch.dev
     mean = torch.tensor(card.mean, device=device).reshape(3, 1, 1)
     std = torch.tensor(card.std, device=device).reshape(3, 1, 1)
     height, width = pixels.shape[2:]
-    images = torch.zeros((len(chips), 3, _multiple(height), _multiple(width)), device=device)
-    images[:, :, :height, :width] = (pixels - mean) / std
+    whole = (height, width) == (_multiple(height), _multiple(width))
+    room = torch.empty if whole else torch.zeros
+    images = room((len(chips), 3, _multiple(height), _multiple(width)), device=device)
+    # In place: beside a fast network, fresh memory for each step would be most of the time.
+    images[:, :, :height, :width].copy_(pixels).sub_(mean).div_(std)
     return images
 
 
