@@ -274,6 +274,13 @@ def test_a_ledger_has_one_owner(path: Path) -> None:
         assert all(content(one) == content(batch(one.first)) for one in ledger.replay())
 
 
+def test_an_idle_owner_is_an_owner(path: Path) -> None:
+    with Ledger.start(path, KEY):
+        for call in (Ledger.resume, Ledger.start):
+            assert "another d2det" in refusal(D2DetError, call, path, KEY)
+    Ledger.resume(path, KEY).close()
+
+
 FULL_DISK = """
 import resource, sys
 from pathlib import Path

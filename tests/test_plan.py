@@ -153,7 +153,7 @@ def test_what_to_look_out_for(write_raster: WriteRaster, tmp_path: Path, monkeyp
     words = said(plan_scene(write_raster(image()), out=out, max_memory=10**8, **NATIVE))
     assert f"{out} exists" in words
     assert "--resume" in words
-    assert "--max-memory is 100 MB" in words
+    assert "predict would refuse: --max-memory 100MB" in words
 
 
 @pytest.mark.parametrize(
@@ -213,26 +213,27 @@ def test_on_the_command_line(write_raster: WriteRaster) -> None:
     assert result.exit_code == 0, result.stderr
     assert "windows    24 of 100 px" in result.stdout
     assert "coverage   100 % of the scene" in result.stdout
-    document = json.loads(d2det(scene, scene, "--json").stdout)
+    document = json.loads(d2det(scene, write_raster(image(), "other.tif"), "--json", "--device", "cpu").stdout)
     assert document["schema"] == "d2det-plan/1"
     assert document["total"]["chips"] == 2 * document["scenes"][0]["chips"] > 0
     assert document["failed"] == []
 
 
 def test_a_bad_scene_among_good_ones(write_raster: WriteRaster, tmp_path: Path) -> None:
-    scene, bad = write_raster(image()), tmp_path / "missing.tif"
-    result = d2det(scene, bad, scene, "--device", "cpu")
+    good, bad = [write_raster(image(), name) for name in ("a.tif", "b.tif")], tmp_path / "missing.tif"
+    result = d2det(good[0], bad, good[1], "--device", "cpu")
     assert result.exit_code == 3
-    assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == [str(scene)] * 2
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == [str(path) for path in good]
     assert result.stdout.splitlines()[3].startswith("total ")
     assert result.stderr.splitlines() == [
         f"d2det: error: {bad}: no such file; check the path",
         "d2det: error: 1 of 3 scenes cannot be predicted",
     ]
-    for arguments, lines in (((bad,), 1), ((bad, bad), 2)):
-        result = d2det(*arguments)
+    worse = tmp_path / "gone.tif"
+    for paths in ((bad,), (bad, worse)):
+        result = d2det(*paths)
         assert (result.exit_code, result.stdout) == (4, "")
-        assert result.stderr.splitlines() == [f"d2det: error: {bad}: no such file; check the path"] * lines
+        assert result.stderr.splitlines() == [f"d2det: error: {path}: no such file; check the path" for path in paths]
 
 
 @pytest.mark.parametrize(
@@ -271,6 +272,12 @@ def test_a_vast_scene_costs_little_and_no_torch(tmp_path: Path) -> None:
     plan = plan_scene(scene, device="cpu")
     assert time.process_time() - started < 1
     assert 0 < plan.chips < 20 < plan.windows
+    most = 1_700_000_000
+    assert plan.memory_mb is not None
+    assert plan.memory_mb > most / 1e6
+    limited = plan_scene(scene, device="cpu", max_memory=most)
+    assert limited.memory_mb is not None
+    assert limited.memory_mb <= most / 1e6
     code = (
         "import sys; from typer.testing import CliRunner; from d2det_cli.main import app\n"
         "result = CliRunner().invoke(app, ['plan', sys.argv[1]]); assert result.exit_code == 0, result.output\n"

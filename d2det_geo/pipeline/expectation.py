@@ -7,42 +7,61 @@ once, up to 145 objects a chip; the heavier backbones with the authors' heads at
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from d2det_geo.model.bundle import Card
-from d2det_geo.raster.layout import Layout
+from d2det_geo.pipeline.budget import share_memory
 from d2det_geo.raster.scene import Scene
 
 _CHIP_CORE_S, _MPX_CORE_S = 0.3, 1.6  # seconds of one core
 _PROCESS_MB, _CHIP_MB, _MPX_MB = 1150, 125, 235
 _SLOWER = {"mobilenet_v2": 1, "resnet50": 8, "resnet101": 10}
 _FULLER = {"mobilenet_v2": 1, "resnet50": 4, "resnet101": 4}  # activations
-_LEAST_CACHE_MB, _MOST_CACHE_MB = 16, 256
 _MIB = 2**20
 
 
-def expected_memory_mb(card: Card, bundle: Path, scene: Scene, layout: Layout, chip_size: int, batch_size: int) -> int:
-    """Estimate the peak of process, weights, activations, the blocks under a row of chips, and chips read ahead.
+@dataclass(frozen=True, slots=True)
+class Chips:
+    """How a scene is cut."""
+
+    size: int
+    """side, grid px"""
+    overlap: int
+    """grid px"""
+    at_once: int
+    """in a batch"""
+
+
+def expected_memory(card: Card, bundle: Path, scene: Scene, chips: Chips, limit: int | None) -> int:
+    """Estimate the peak of process, weights, activations, the blocks GDAL keeps, and chips read ahead.
 
     Args:
         card: of the model.
         bundle: its file.
         scene: on the grid it is read at.
-        layout: of its file.
-        chip_size: side, grid px.
-        batch_size: chips at once.
+        chips: how it is cut.
+        limit: ``--max-memory``, bytes.
 
     Returns:
-        Resident memory on a CPU, MiB.
+        Bytes resident on a CPU.
+
+    Raises:
+        UsageError: the limit leaves too little to read the scene at all.
     """
-    width, height = min(chip_size, scene.grid_width), min(chip_size, scene.grid_height)
-    mpx = width * height / _MIB
-    weights = 4 * bundle.stat().st_size / _MIB  # float16 in the file; float32, and once more while it is loaded
-    activations = batch_size * (_CHIP_MB + _MPX_MB * mpx) * _by_backbone(_FULLER, card)
-    rows = height * scene.scale[1] + 2 * layout.block_height
-    blocks = min(max(rows * scene.width * layout.bytes_per_pixel / _MIB, _LEAST_CACHE_MB), _MOST_CACHE_MB)
-    ahead = 3 * batch_size * mpx * (4 + layout.bytes_per_pixel)
-    return round(_PROCESS_MB + weights + activations + blocks + ahead)
+    width, height = min(chips.size, scene.grid_width), min(chips.size, scene.grid_height)
+    weights = 4 * bundle.stat().st_size  # float16 in the file; float32, and once more while it is loaded
+    activations = chips.at_once * (_CHIP_MB + _MPX_MB * width * height / _MIB) * _by_backbone(_FULLER, card)
+    used = weights + round((_PROCESS_MB + activations) * _MIB)
+    chip = 4 * chips.size**2
+    budget = share_memory(
+        limit,
+        used,
+        cache_wanted=scene.cache_wanted(chips.size, chips.size),
+        row=chip * -(-scene.grid_width // (chips.size - chips.overlap)),
+        batch=chip * chips.at_once,
+    )
+    return used + budget.cache + budget.ahead
 
 
 def expected_seconds(card: Card, chips: int, chip_px: float) -> float:

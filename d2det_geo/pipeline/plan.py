@@ -14,7 +14,7 @@ from rasterio.windows import Window
 from d2det_geo.errors import D2DetError, UsageError
 from d2det_geo.model.bundle import Card, find_bundle, read_card
 from d2det_geo.pipeline.coverage import covered_share, touched
-from d2det_geo.pipeline.expectation import expected_memory_mb, expected_seconds
+from d2det_geo.pipeline.expectation import Chips, expected_memory, expected_seconds
 from d2det_geo.pipeline.ledger import ledger_path
 from d2det_geo.pipeline.plan_report import Certainty, Plan, Plans
 from d2det_geo.raster.layout import Layout, layout_of
@@ -77,9 +77,8 @@ def plan_scene(  # noqa: PLR0913 (the options of the command)
         wanted, region_notices = _wanted(windows, aoi, scene)
         seen, empty_is = _seen(windows, scene, layout, bands, nodata)
         chips = int((wanted & seen).sum())
-        memory_mb = None
-        if on_cpu:
-            memory_mb = expected_memory_mb(card, find_bundle(model), scene, layout, chip_size, batch_size or 1)
+        cut = Chips(chip_size, overlap, batch_size or 1)
+        memory, memory_notices = _memory(card, find_bundle(model), scene, cut, max_memory) if on_cpu else (None, ())
         return Plan(
             scene=str(path),
             bytes=Path(path).stat().st_size if Path(path).is_file() else None,
@@ -102,7 +101,7 @@ def plan_scene(  # noqa: PLR0913 (the options of the command)
             empty_is=empty_is,
             chips=chips,
             coverage=covered_share(windows[wanted], scene.grid_width, scene.grid_height),
-            memory_mb=memory_mb,
+            memory_mb=memory and round(memory / _MB),
             seconds=expected_seconds(card, chips, float(windows[0, 2:].prod())) if on_cpu else None,
             notices=(
                 *scene.notices,
@@ -110,7 +109,7 @@ def plan_scene(  # noqa: PLR0913 (the options of the command)
                 *_reading_notices(scene, layout),
                 *_tiling_notices(card, overlap),
                 *_output_notices(out),
-                *_memory_notices(memory_mb, max_memory),
+                *memory_notices,
             ),
         )
 
@@ -202,9 +201,9 @@ def _output_notices(out: Path | None) -> Iterator[str]:
         yield f"{ledger_path(out)} is the work of an interrupted run: --resume goes on with it"
 
 
-def _memory_notices(expected_mb: int | None, most: int | None) -> Iterator[str]:
-    if expected_mb is not None and most is not None and expected_mb * _MB > most:
-        yield (
-            f"about {expected_mb} MB are expected and --max-memory is {most / _MB:.0f} MB:"
-            " reading will be slower, or use a smaller --chip-size or --batch-size"
-        )
+def _memory(card: Card, bundle: Path, scene: Scene, chips: Chips, limit: int | None) -> tuple[int, tuple[str, ...]]:
+    """Expect what ``predict`` would take within a limit; where it would refuse, what it takes without one, and why."""
+    try:
+        return expected_memory(card, bundle, scene, chips, limit), ()
+    except UsageError as error:
+        return expected_memory(card, bundle, scene, chips, None), (f"predict would refuse: {error}",)
