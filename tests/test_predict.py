@@ -210,7 +210,7 @@ def test_a_scene_of_nodata_gives_an_empty_valid_file(write_raster: WriteRaster, 
     assert network.images == 0
     assert (summary.objects, summary.chips, summary.skipped) == (0, 0, summary.windows)
     assert summary.notices == ("there is no image in the scene: the result is empty",)
-    assert len(pyogrio.read_dataframe(out)) == 0
+    assert len(pyogrio.read_dataframe(out, layer="out")) == 0
     if suffix == ".geojson":
         assert json.loads(out.read_text(encoding="utf-8"))["features"] == []
 
@@ -305,7 +305,7 @@ def test_the_file_holds_what_the_frame_holds_and_repeats_to_the_byte(write_raste
     summary = predict_to_file(path, one, RectangleDetector(masks=True))
     predict_to_file(path, two, RectangleDetector(masks=True), batch_size=5)
     assert one.read_bytes() == two.read_bytes()
-    read = pyogrio.read_dataframe(one)
+    read = pyogrio.read_dataframe(one, layer="out")
     assert read.crs == frame.crs
     parts = shapely.get_parts(read.geometry.to_numpy())  # a GeoPackage holds MultiPolygons
     assert shapely.equals_exact(parts, frame.geometry.to_numpy(), 1e-9).all()
