@@ -26,7 +26,7 @@ def layer(crs: str | None = "EPSG:32614") -> Layer:
 def features(count: int, crs: str | None = "EPSG:32614", seed: int = 0) -> Features:
     """Give ``count`` objects of all kinds: convex, with a hole, of two parts."""
     rng = np.random.default_rng(seed)
-    places = np.stack([np.arange(count) % 37, np.arange(count) // 37], 1) * 60.0 + rng.uniform(5, 10, (count, 2))
+    places = np.stack([np.arange(count) % 37, np.arange(count) // 37], 1) * 60.0 + rng.uniform(25, 30, (count, 2))
     bodies = shapely.buffer(shapely.points(places), rng.uniform(10, 15, count), quad_segs=2)
     bodies[1::3] = shapely.difference(bodies[1::3], shapely.buffer(shapely.points(places[1::3]), 4, quad_segs=1))
     others = shapely.box(*(places[2::3] + 18).T, *(places[2::3] + 22).T)
