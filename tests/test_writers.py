@@ -1,6 +1,5 @@
 import hashlib
 import json
-import resource
 import sqlite3
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from shapely import MultiPolygon, Polygon, box
 
 from d2det_geo.errors import D2DetError, OutputExistsError, UsageError
 from d2det_geo.vector.writers import FORMATS, atomic_path, check_output, write_objects
+from tests.layers import no_file_beyond
 
 SUFFIXES = [
     suffix for suffix, name in FORMATS.items() if name != "coco"
@@ -206,24 +206,14 @@ def test_check_output_leaves_nothing(tmp_path):
     assert sorted(digest(tmp_path)) == ["old.prj", "old.shp"]
 
 
-@pytest.fixture
-def full_disk():
-    """Let no file grow beyond 4 kB, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_failure_keeps_the_old_file_and_leaves_nothing(tmp_path, suffix, request):
+def test_failure_keeps_the_old_file_and_leaves_nothing(tmp_path, suffix):
     path = tmp_path / f"out{suffix}"
     write_objects(objects(), path, overwrite=False)
     before = digest(tmp_path)
     many = gpd.GeoDataFrame(pd.concat([objects()] * 200, ignore_index=True))
     many["noise"] = np.random.default_rng(0).random(len(many))  # which no compression makes small
-    request.getfixturevalue("full_disk")
-    with pytest.raises(D2DetError, match="cannot be written") as raised:
+    with no_file_beyond(4096), pytest.raises(D2DetError, match="cannot be written") as raised:
         write_objects(many, path, overwrite=True)
     assert str(raised.value).startswith(str(path))
     assert digest(tmp_path) == before

@@ -34,7 +34,7 @@ def record_batch(
     Args:
         schema: as ``schema_of`` makes it; its names may differ from those of the columns.
         columns: name to ``[N]`` values; what is not a number becomes null.
-        geometries: ``[N]``.
+        geometries: ``[N]``; Z and M are left out.
         multi: make all of them MultiPolygons.
     """
     values = [_array(column, field.type) for column, field in zip(columns.values(), schema, strict=False)]
@@ -66,7 +66,7 @@ def _clean(value: Any) -> str | None:
 
 
 def _wkb(geometries: NDArray[np.object_], multi: bool) -> pa.Array:
-    packed = shapely.to_wkb(geometries, byte_order=1).tolist()
+    packed = shapely.to_wkb(geometries, output_dimension=2, byte_order=1).tolist()
     if multi:
         packed = [_MULTIPOLYGON + wkb if wkb[1] == _POLYGON else wkb for wkb in packed]
     # An array of a buffer and its offsets takes a sixth of the time of an array of objects.

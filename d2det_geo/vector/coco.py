@@ -34,7 +34,7 @@ class CocoSink:
     without, which together are the object.
     """
 
-    def __init__(self, path: Path, layer: Layer, crs: pyproj.CRS | None) -> None:
+    def __init__(self, layer: Layer, crs: pyproj.CRS | None, path: Path) -> None:
         self.dropped = 0
         self._categories = {name: number for number, name in enumerate(layer.classes, start=1)}
         self._count = 0
@@ -50,7 +50,7 @@ class CocoSink:
             rings = _outlines(piece.pixels)
             kept = np.diff(rings.ends, prepend=0) > 0
             self.dropped += int((~kept).sum())
-            self._add(piece, rings.take(np.flatnonzero(kept)), kept)
+            self._add(piece.chosen(kept), rings.take(np.flatnonzero(kept)))
 
     def finish(self) -> None:
         """Complete the file."""
@@ -62,21 +62,21 @@ class CocoSink:
         with suppress(OSError):  # what is not on the disk yet does not matter any more
             self._file.close()
 
-    def _add(self, features: Features, rings: Rings, kept: NDArray[np.bool_]) -> None:
+    def _add(self, features: Features, rings: Rings) -> None:
         count = len(rings)
         low, high = (corner / 10**DIGITS for corner in rings.spans())
         size = np.round(high - low, DIGITS)
-        names = features.columns["class"][kept].tolist()
+        names = features.columns["class"].tolist()
         values = [
             self._count + np.arange(1, count + 1),
             np.array([self._categories[name] for name in names], np.int64),
-            np.round(shapely.area(features.pixels[kept]), DIGITS),
+            np.round(shapely.area(features.pixels), DIGITS),
             *(low[:, 0], low[:, 1], size[:, 0], size[:, 1]),
         ]
         pattern = _ROW
         if "score" in features.columns:
             pattern += _SCORE
-            values.append(features.columns["score"][kept])
+            values.append(features.columns["score"])
         text = annotations_text(*rows_text(pattern + _SEGMENTATION, values, count), rings, DIGITS)
         self._file.write(text if self._count else text[len(_BETWEEN) :])
         self._count += count

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -61,6 +60,11 @@ class Features:
         columns = {name: values[part] for name, values in self.columns.items()}
         return Features(self.pixels[part], self.geometries[part], columns)
 
+    def chosen(self, which: NDArray[np.bool_]) -> Features:
+        """Give the objects that ``which`` ``[N]`` says."""
+        columns = {name: values[which] for name, values in self.columns.items()}
+        return Features(self.pixels[which], self.geometries[which], columns)
+
     def pieces(self, size: int) -> Iterator[Features]:
         """Give the objects in order, at most ``size`` at a time."""
         for start in range(0, len(self), size):
@@ -104,9 +108,3 @@ class Batches:
         if self._waiting:
             yield joined(self._waiting)
         self._waiting, self._count = [], 0
-
-
-def flat(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Drop Z and M, which no detection has; ``[N]`` to ``[N]``."""
-    deep = shapely.has_z(geometries) | shapely.has_m(geometries)
-    return shapely.force_2d(geometries) if deep.any() else geometries

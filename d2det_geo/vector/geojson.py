@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyproj
@@ -27,9 +26,9 @@ _RECORD = "\x1e"  # starts a record of an RFC 8142 sequence
 class GeoJsonSink:
     """One FeatureCollection; in degrees of WGS84, or in pixels where the layer has no CRS."""
 
-    def __init__(self, path: Path, layer: Layer, crs: pyproj.CRS | None) -> None:
-        self._file = path.open("wb")
+    def __init__(self, layer: Layer, crs: pyproj.CRS | None, path: Path) -> None:
         self._text = _Text(layer, crs, _BETWEEN)
+        self._file = path.open("wb")
         self._begun = False
         self._file.write(b'{"type":"FeatureCollection","features":[\n')
 
@@ -56,16 +55,13 @@ class GeoJsonSink:
 
 
 class GeoJsonSeqSink:
-    """A feature a line, each on its way as soon as it is written."""
+    """A feature a line, each on its way as soon as it is written; without a path to standard output."""
 
-    def __init__(self, file: IO[bytes], layer: Layer, crs: pyproj.CRS | None, *, records: bool = False) -> None:
-        self._file = file
+    def __init__(self, layer: Layer, crs: pyproj.CRS | None, path: Path | None = None) -> None:
+        # A file called .geojsons is a sequence of RFC 8142, whose records start with a separator.
+        records = path is not None and path.suffix.lower() == ".geojsons"
         self._text = _Text(layer, crs, _RECORD if records else "", b"\n")
-
-    @classmethod
-    def at(cls, path: Path, layer: Layer, crs: pyproj.CRS | None) -> GeoJsonSeqSink:
-        """Start a file; one called .geojsons is a sequence of RFC 8142, whose records start with a separator."""
-        return cls(path.open("wb"), layer, crs, records=path.suffix.lower() == ".geojsons")
+        self._file = sys.stdout.buffer if path is None else path.open("wb")
 
     @property
     def dropped(self) -> int:
@@ -109,10 +105,9 @@ class _Text:
         for piece in features.pieces(_ROWS):
             rings = on_grid(self._reprojection.rings(piece.geometries), DIGITS)
             kept = np.diff(rings.ends, prepend=0) > 0
-            columns = piece.columns
             if not kept.all():
                 self.dropped += int((~kept).sum())
                 rings = rings.take(np.flatnonzero(kept))
-                columns = {name: values[kept] for name, values in columns.items()}
+            columns = (piece if kept.all() else piece.chosen(kept)).columns
             heads, sizes = rows_text(self._pattern, list(columns.values()), len(rings))
             yield features_text(heads, sizes, rings, DIGITS, self._end)

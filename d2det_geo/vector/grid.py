@@ -31,7 +31,8 @@ def on_grid(rings: Rings, digits: int) -> Rings:
         return rounded
     drawn, _ = valid_polygons(rings.take(doubtful).polygons())
     # Whole numbers are a grid that both GEOS and the text of a file hold exactly.
-    drawn = shapely.set_precision(shapely.transform(drawn, lambda points: points * scale), 1.0)
+    with np.errstate(all="ignore"):  # GEOS divides by lengths that may be next to nothing
+        drawn = shapely.set_precision(shapely.transform(drawn, lambda points: points * scale), 1.0)
     return rounded.replaced(doubtful, rings_of(valid_polygons(drawn)[0]))
 
 

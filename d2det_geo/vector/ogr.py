@@ -40,7 +40,7 @@ class OgrSink:
 
     dropped = 0
 
-    def __init__(self, path: Path, layer: Layer, crs: pyproj.CRS | None, format: str) -> None:
+    def __init__(self, layer: Layer, crs: pyproj.CRS | None, path: Path, format: str) -> None:
         self._path, self._layer, self._format = path, layer, format
         self._reprojection = Reprojection(layer, crs)
         names = _short(list(layer.columns)) if format == "shapefile" else list(layer.columns)

@@ -22,7 +22,7 @@ class ParquetSink:
 
     dropped = 0
 
-    def __init__(self, path: Path, layer: Layer, crs: pyproj.CRS | None) -> None:
+    def __init__(self, layer: Layer, crs: pyproj.CRS | None, path: Path) -> None:
         self._crs = crs
         self._schema = schema_of(layer.columns)
         self._reprojection = Reprojection(layer, crs)

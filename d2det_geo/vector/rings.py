@@ -86,8 +86,8 @@ class Rings:
 
 
 def rings_of(geometries: NDArray[np.object_]) -> Rings:
-    """Take (Multi)Polygons ``[N]`` in two dimensions apart."""
-    packed = shapely.to_wkb(geometries, byte_order=1).tolist()
+    """Take (Multi)Polygons ``[N]`` apart, without Z and M."""
+    packed = shapely.to_wkb(geometries, output_dimension=2, byte_order=1).tolist()
     sizes = np.fromiter(map(len, packed), np.int64, len(packed))
     data = np.frombuffer(b"".join(packed), np.uint8)
     points = np.empty(len(data) // 16 * 16, np.uint8)  # no more fit in, nor more rings and parts below

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyogrio
 import pyproj
@@ -38,9 +37,9 @@ class _Format(Protocol):
     def abandon(self) -> None: ...
 
 
-_SINKS: dict[str, Callable[[Path, Layer, pyproj.CRS | None], _Format]] = {
+_SINKS: dict[str, Callable[[Layer, pyproj.CRS | None, Path], _Format]] = {
     "geojson": GeoJsonSink,
-    "geojsonseq": GeoJsonSeqSink.at,
+    "geojsonseq": GeoJsonSeqSink,
     "gpkg": partial(OgrSink, format="gpkg"),
     "flatgeobuf": partial(OgrSink, format="flatgeobuf"),
     "shapefile": partial(OgrSink, format="shapefile"),
@@ -90,17 +89,10 @@ class Sink:
         self._inner.abandon()
 
     def _solid(self, features: Features) -> Features:
-        """Leave out what has no geometry, and Z and M."""
-        pixels, geometries = features.pixels, features.geometries
-        empty = shapely.is_empty(geometries) | shapely.is_missing(geometries)
-        columns = features.columns
-        if empty.any():
-            self._empty += int(empty.sum())
-            pixels, geometries = pixels[~empty], geometries[~empty]
-            columns = {name: values[~empty] for name, values in columns.items()}
-        if (shapely.has_z(geometries) | shapely.has_m(geometries)).any():
-            geometries = np.asarray(shapely.force_2d(geometries))
-        return Features(pixels, geometries, columns)
+        """Leave out what has no geometry."""
+        empty = shapely.is_empty(features.geometries) | shapely.is_missing(features.geometries)
+        self._empty += int(empty.sum())
+        return features.chosen(~empty) if empty.any() else features
 
 
 @contextmanager
@@ -139,7 +131,7 @@ def open_sink(
     check_output(path, overwrite=overwrite, format=format)
     with atomic_path(path) as temporary:
         with _explained(str(path)):
-            inner = _SINKS[name](temporary, layer, target)
+            inner = _SINKS[name](layer, target, temporary)
         sink = Sink(inner, layer, str(path))
         try:
             yield sink
@@ -152,7 +144,7 @@ def open_sink(
 @contextmanager
 def _standard_output(layer: Layer, crs: Any) -> Iterator[Sink]:
     target = target_crs(layer, "geojsonseq", crs)
-    sink = Sink(GeoJsonSeqSink(sys.stdout.buffer, layer, target), layer, _STDOUT)
+    sink = Sink(GeoJsonSeqSink(layer, target), layer, _STDOUT)
     try:
         yield sink
         sink.finish()
