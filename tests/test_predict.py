@@ -309,13 +309,9 @@ def test_the_file_holds_what_the_frame_holds_and_repeats_to_the_byte(write_raste
     summary = predict_to_file(path, one, RectangleDetector(masks=True))
     predict_to_file(path, two, RectangleDetector(masks=True))
     assert one.read_bytes() == two.read_bytes()
-<<<<<<< HEAD
     assert manifest_path(one).read_bytes() == manifest_path(two).read_bytes()
     assert sorted(file.name for file in one.parent.iterdir()) == ["out.gpkg", "out.gpkg.manifest.json"]
     read = pyogrio.read_dataframe(one, layer="out").sort_values("score", ascending=False, kind="stable")
-=======
-    read = pyogrio.read_dataframe(one, layer="out")
->>>>>>> writers
     assert read.crs == frame.crs
     assert list(read.columns) == ["class", "score", "area_m2", "scene", "model", "run", "geometry"]
     assert set(read["run"]) == {summary.run} == {frame.attrs["run"]}
