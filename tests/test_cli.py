@@ -142,8 +142,6 @@ BAD_SCENES = {
     "empty.tif": "is empty (0 bytes); fetch the file again",
     "text.tif": "not a raster GDAL can read"
     " (the file not recognized as being in a supported file format.); check the file",
-    "grey.tif": "has 1 band and the model wants red, green, blue; name three, for example --bands 1,1,1",
-    "two.tif": "has 2 bands and the model wants red, green, blue; name three, for example --bands 1,1,1",
 }
 
 
@@ -191,6 +189,8 @@ NOTICES = {
     "scene.tif": None,
     "small.tif": None,
     "blank.tif": "there is no image in the scene: the result is empty",
+    "grey.tif": "band 1 alone is shown to the model as grey",
+    "two.tif": "band 1 of 2 is shown to the model as grey; --bands chooses",
     "four.tif": "bands 1, 2, 3 of 4 are taken as red, green, blue; --bands chooses others",
     "nowhere.tif": "no georeference: coordinates are pixels",
 }

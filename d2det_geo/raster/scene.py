@@ -29,7 +29,7 @@ from d2det_geo.raster.georeference import georeference_of, placed
 from d2det_geo.raster.lanes import Chip, OpenReader, Read, assign_lanes, lane_count, read_in_lanes
 from d2det_geo.raster.radiometry import PERCENTILES_NAME, scaling_of
 from d2det_geo.raster.reader import ChipReader
-from d2det_geo.raster.source import kept_blocks, open_dataset
+from d2det_geo.raster.source import kept_blocks, open_dataset, understanding
 from d2det_geo.raster.validity import validity_of
 
 _MOST_CACHE = 1024 * MIB  # unless told: a row of chips 1024 px high of a scene 200,000 px wide
@@ -149,7 +149,8 @@ class Scene:
         return reader
 
     def _blocks(self) -> Blocks:
-        return blocks_of(self._reader.dataset, self._reader.colours.bands, min(self.scale))
+        with understanding(self.path):
+            return blocks_of(self._reader.dataset, self._reader.colours.bands, min(self.scale))
 
     def _block_width(self) -> float | None:
         """Width of a block in grid px; None where blocks span the scene."""
@@ -197,7 +198,7 @@ def open_scene(
         raise UsageError(f"the GSD must be a positive number of metres per pixel, got {gsd_m}")
     dataset = _open(path)
     try:
-        with rasterio.Env():
+        with understanding(dataset.name):
             return _understand(dataset, gsd_m, bands, nodata, oblique=oblique)
     except BaseException:
         dataset.close()

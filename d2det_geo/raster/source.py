@@ -39,19 +39,30 @@ def open_dataset(path: str | Path) -> rasterio.DatasetReader:
     name = str(path)
     if not is_address(name):
         _check_file(Path(name))
+    with understanding(name), warnings.catch_warnings():
+        # The scene says so itself, once, as a notice.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(name)
+        try:
+            _check_dataset(dataset)
+        except BaseException:
+            dataset.close()
+            raise
+    return dataset
+
+
+@contextmanager
+def understanding(name: str) -> Iterator[None]:
+    """Say in words what GDAL finds wrong with a file while it is opened, or asked what it is.
+
+    Raises:
+        InputError: in place of GDAL's own errors.
+    """
     try:
-        with warnings.catch_warnings(), rasterio.Env():
-            # The scene says so itself, once, as a notice.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(name)
-            try:
-                _check_dataset(dataset)
-            except BaseException:
-                dataset.close()
-                raise
+        with rasterio.Env():
+            yield
     except _ERRORS as error:
         raise InputError(f"{name}: not a raster GDAL can read ({_reason(error, name)}); check the file") from error
-    return dataset
 
 
 def is_address(name: str | Path) -> bool:
