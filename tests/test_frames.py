@@ -91,7 +91,9 @@ def test_the_zone_is_that_of_the_position(tmp_path: Path, lon: float, lat: float
     assert apart_m(centre, np.array([[lon, lat]]))[0] < 0.01
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     lon=floats(-180, 180),
     lat=floats(-89, 89),
@@ -108,7 +110,9 @@ def test_straight_down_it_is_where_the_rays_are(
     assert apart_m(lonlat(found, CORNERS), truth).max() < 0.002 + 3e-4 * height_m
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     lon=floats(-180, 180),
     lat=floats(-89, 89),
@@ -164,6 +168,14 @@ def test_orientation_turns_and_mirrors(tmp_path: Path, orientation: int) -> None
     turned = placed(frame(tmp_path / "b.jpg", exif, xmp_of(**pose(yaw=30)), size))
     there = lonlat(turned, stored(CORNERS.astype(float), orientation))
     assert apart_m(lonlat(upright, CORNERS), there).max() < 0.01
+
+
+@pytest.mark.parametrize("pitch", [-79.9, -100.1])
+def test_ten_degrees_are_the_limit(tmp_path: Path, pitch: float) -> None:
+    with pytest.raises(InputError, match="10 degrees away from straight down"):
+        placed(frame(tmp_path / "a.jpg", exif_of(), xmp_of(**pose(pitch=pitch))))
+    nearer = math.copysign(9.9, pitch + 90) - 90
+    assert placed(frame(tmp_path / "b.jpg", exif_of(), xmp_of(**pose(pitch=nearer)))).crs is not None
 
 
 def test_oblique_frames_are_refused_unless_asked_for(tmp_path: Path) -> None:
