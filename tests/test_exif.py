@@ -81,6 +81,10 @@ WORDS: dict[str, tuple[dict[str, Any], bytes | None, str]] = {
 }
 
 
+def test_damaged_xmp_alone_is_told_too(tmp_path: Path) -> None:
+    assert "its XMP cannot be read" in reason(frame(tmp_path / "a.jpg", None, xmp_of(**pose())[:-60]))
+
+
 @pytest.mark.parametrize("name", WORDS)
 def test_what_is_missing_or_cannot_be_is_said(tmp_path: Path, name: str) -> None:
     exif, xmp, words = WORDS[name]

@@ -13,6 +13,7 @@ from hypothesis.strategies import floats, sampled_from
 from numpy.typing import NDArray
 
 from d2det_geo.errors import InputError
+from d2det_geo.raster.scene import open_scene
 from tests.drone import CORNERS, FOCAL_PX, HEIGHT, WIDTH, apart_m, exif_of, frame, lonlat, placed, pose, xmp_of
 
 
@@ -190,3 +191,12 @@ def test_oblique_frames_are_refused_unless_asked_for(tmp_path: Path) -> None:
     horizon = placed(frame(tmp_path / "c.jpg", exif_of(), xmp_of(**pose(pitch=-20))), oblique=True)
     assert horizon.crs is None
     assert "it sees the horizon" in horizon.notices[0]
+
+
+def test_a_scene_without_a_crs_is_placed_by_its_camera(tmp_path: Path) -> None:
+    path = frame(tmp_path / "a.jpg", exif_of(), xmp_of(**pose()))
+    found = placed(path)
+    with open_scene(path) as scene:
+        assert (scene.crs, scene.transform) == (found.crs, found.transform)
+        assert scene.gsd_m == pytest.approx(100 / FOCAL_PX, rel=1e-4)
+        assert scene.notices[:1] == found.notices
