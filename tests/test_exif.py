@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from d2det_geo.raster.source import open_dataset
 from tests.drone import exif_of, frame, pose, rationals, raw_exif, raw_tiff, xmp_of
 
 
-def placed(path: Path) -> FrameGeoreference | None:
+def placed(path: Path | str) -> FrameGeoreference | None:
     with open_dataset(path) as dataset:
         return frame_georeference(dataset)
 
 
-def reason(path: Path) -> str:
+def reason(path: Path | str) -> str:
     found = placed(path)
     assert found is not None
     assert (found.crs, found.axes_m, found.uncertainty_m) == (None, None, None)
@@ -40,6 +41,8 @@ def without(*names: str, **values: Any) -> bytes:
 def test_a_picture_that_says_nothing_is_no_frame(tmp_path: Path) -> None:
     assert placed(frame(tmp_path / "a.jpg", None)) is None
     assert placed(frame(tmp_path / "a.png", None)) is None
+    edited = exif_of(gps=dict.fromkeys((1, 2, 3, 4)), camera={0xA405: None}, main={0x0131: "an editor", 0x0112: 1})
+    assert placed(frame(tmp_path / "b.jpg", edited, xmp_of(CreatorTool="an editor"))) is None
 
 
 WORDS: dict[str, tuple[dict[str, Any], bytes | None, str]] = {
@@ -76,6 +79,10 @@ WORDS: dict[str, tuple[dict[str, Any], bytes | None, str]] = {
     "XMP of bytes": ({}, b"<a>\xff\xfe</a>", "its XMP cannot be read: "),
     "endless XMP": ({}, b"<a>" * 10_000, "its XMP cannot be read: "),
 }
+
+
+def test_damaged_xmp_alone_is_told_too(tmp_path: Path) -> None:
+    assert "its XMP cannot be read" in reason(frame(tmp_path / "a.jpg", None, xmp_of(**pose())[:-60]))
 
 
 @pytest.mark.parametrize("name", WORDS)
@@ -116,6 +123,22 @@ HOSTILE = {
 }
 
 
+def test_bytes_that_are_no_text_inside_an_archive(tmp_path: Path) -> None:
+    path = frame(tmp_path / "a.jpg", exif_of(), b"<a>\xff\xfe</a>")
+    with zipfile.ZipFile(tmp_path / "flight.zip", "w") as archive:
+        archive.write(path, "a.jpg")
+    assert "no height above the ground" in reason(f"/vsizip/{tmp_path}/flight.zip/a.jpg")
+
+
+def test_damage_that_pillow_cannot_read_past_is_told(tmp_path: Path) -> None:
+    pointer = struct.pack("<HHI", 0x8825, 4, 1)
+    sound = raw_exif({1: (2, 2, b"N\0"), 2: rationals((50, 1)), 3: (2, 2, b"E\0"), 4: rationals((9, 1))})
+    at = sound.index(pointer)
+    before_the_file = struct.pack("<HHIi", 0x8825, 9, 1, -8)
+    path = frame(tmp_path / "a.jpg", sound[:at] + before_the_file + sound[at + 12 :], xmp_of(**pose()))
+    assert "its EXIF cannot be read: negative seek value" in reason(path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_xmp_is_not_read(tmp_path: Path, name: str, encoding: str) -> None:
@@ -141,7 +164,9 @@ def test_xmp_may_come_as_elements(tmp_path: Path) -> None:
 
 # rasterio cannot log what GDAL says of a tag whose name is no text, and says so past every handler.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(changes=lists(tuples(integers(0, 2000), integers(0, 255)), min_size=1, max_size=12), cut=integers(1, 3000))
 def test_flipped_bytes_never_crash(tmp_path: Path, changes: list[tuple[int, int]], cut: int) -> None:
     path = tmp_path / "a.jpg"
@@ -159,7 +184,9 @@ def test_flipped_bytes_never_crash(tmp_path: Path, changes: list[tuple[int, int]
         assert found is None or (found.crs is None) == (found.uncertainty_m is None)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     exif=binary(max_size=300),
     xmp=binary(max_size=300),

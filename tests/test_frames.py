@@ -13,6 +13,7 @@ from hypothesis.strategies import floats, sampled_from
 from numpy.typing import NDArray
 
 from d2det_geo.errors import InputError
+from d2det_geo.raster.scene import open_scene
 from tests.drone import CORNERS, FOCAL_PX, HEIGHT, WIDTH, apart_m, exif_of, frame, lonlat, placed, pose, xmp_of
 
 
@@ -91,7 +92,9 @@ def test_the_zone_is_that_of_the_position(tmp_path: Path, lon: float, lat: float
     assert apart_m(centre, np.array([[lon, lat]]))[0] < 0.01
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     lon=floats(-180, 180),
     lat=floats(-89, 89),
@@ -108,7 +111,9 @@ def test_straight_down_it_is_where_the_rays_are(
     assert apart_m(lonlat(found, CORNERS), truth).max() < 0.002 + 3e-4 * height_m
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     lon=floats(-180, 180),
     lat=floats(-89, 89),
@@ -166,6 +171,14 @@ def test_orientation_turns_and_mirrors(tmp_path: Path, orientation: int) -> None
     assert apart_m(lonlat(upright, CORNERS), there).max() < 0.01
 
 
+@pytest.mark.parametrize("pitch", [-79.9, -100.1])
+def test_ten_degrees_are_the_limit(tmp_path: Path, pitch: float) -> None:
+    with pytest.raises(InputError, match="10 degrees away from straight down"):
+        placed(frame(tmp_path / "a.jpg", exif_of(), xmp_of(**pose(pitch=pitch))))
+    nearer = math.copysign(9.9, pitch + 90) - 90
+    assert placed(frame(tmp_path / "b.jpg", exif_of(), xmp_of(**pose(pitch=nearer)))).crs is not None
+
+
 def test_oblique_frames_are_refused_unless_asked_for(tmp_path: Path) -> None:
     path = frame(tmp_path / "a.jpg", exif_of(), xmp_of(**pose(pitch=-65)))
     with pytest.raises(InputError, match=r"a\.jpg: the camera looked 25 degrees .* --allow-oblique"):
@@ -178,3 +191,12 @@ def test_oblique_frames_are_refused_unless_asked_for(tmp_path: Path) -> None:
     horizon = placed(frame(tmp_path / "c.jpg", exif_of(), xmp_of(**pose(pitch=-20))), oblique=True)
     assert horizon.crs is None
     assert "it sees the horizon" in horizon.notices[0]
+
+
+def test_a_scene_without_a_crs_is_placed_by_its_camera(tmp_path: Path) -> None:
+    path = frame(tmp_path / "a.jpg", exif_of(), xmp_of(**pose()))
+    found = placed(path)
+    with open_scene(path) as scene:
+        assert (scene.crs, scene.transform) == (found.crs, found.transform)
+        assert scene.gsd_m == pytest.approx(100 / FOCAL_PX, rel=1e-4)
+        assert scene.notices[:1] == found.notices

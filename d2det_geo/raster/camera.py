@@ -124,7 +124,7 @@ def _position(tags: CameraTags) -> tuple[float, float, float]:
 def _sexagesimal(tags: CameraTags, name: str, signs: str) -> float:
     parts = tags.exif.get(name)
     if parts is None:
-        raise UnplacedError("its EXIF has no GPS position")
+        raise UnplacedError(tags.damage or "its EXIF has no GPS position")
     sign = tags.text(f"{name}Ref")[:1].upper()
     if not sign or sign not in signs:
         raise UnplacedError(f"its {name} does not say {signs[0]} or {signs[1]}")
@@ -155,9 +155,7 @@ def _height(tags: CameraTags) -> float:
     height_m = tags.xmp_number("RelativeAltitude")
     if height_m is None:
         # GPSAltitude is above the sea, and how high the ground is there no file says.
-        raise UnplacedError(
-            f"its XMP cannot be read: {tags.damage}" if tags.damage else "it has no height above the ground"
-        )
+        raise UnplacedError(tags.damage or "it has no height above the ground")
     if not 1 <= height_m <= _MAX_HEIGHT_M:
         raise UnplacedError(f"a height of {height_m:.6g} m above the place of take-off says nothing about the ground")
     return height_m

@@ -1,6 +1,6 @@
 """What a camera wrote into its picture: EXIF and XMP, read so that no file can do harm.
 
-Of a local file Pillow reads them, byte for byte. GDAL sees any other source (http, /vsi),
+Of a local JPEG or TIFF Pillow reads them, byte for byte. GDAL sees any other source (http, /vsi),
 at a price: it prints fractions with six digits, and one with a zero denominator as 0.
 """
 
@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
@@ -21,9 +20,12 @@ from PIL import ExifTags, Image
 from rasterio.errors import RasterioError
 
 _XMP_LIMIT = 2**20  # bytes; a drone writes less than 20 kB
+_FORMATS = ("JPEG", "TIFF")  # of others Pillow decodes the pixels to find the tags
 _VALUE_LIMIT = 200  # characters; what is longer is no number and no name
 _PRINTED = re.compile(r"\(([^()]*)\)")  # GDAL prints fractions in brackets: (46) (50) (34.3126)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+_POSE = re.compile("Gimbal|Flight|RelativeAltitude")
 
 _MAIN = {"Software": 0x0131, "Orientation": 0x0112}
 _CAMERA = {
@@ -45,17 +47,19 @@ _GPS = {
     "GPSHPositioningError": 31,
 }
 
+Exif = dict[str, str | tuple[float, ...]]
+
 
 @dataclass(frozen=True, slots=True)
 class CameraTags:
     """The tags of one picture, as far as its place depends on them."""
 
-    exif: Mapping[str, str | tuple[float, ...]]
+    exif: Exif
     """By the EXIF standard's own names: text, or numbers (a zero denominator is NaN)."""
-    xmp: Mapping[str, str]
+    xmp: dict[str, str]
     """Attributes and leaf elements, by name without its namespace."""
     damage: str
-    """Why the XMP could not be read, or nothing."""
+    """That the EXIF or the XMP could not be read and why, or nothing."""
     printed: bool
     """The EXIF went through GDAL: its fractions have six digits."""
 
@@ -83,38 +87,50 @@ def camera_tags(dataset: rasterio.DatasetReader) -> CameraTags | None:
         dataset: open; it need not be a JPEG.
 
     Returns:
-        None where there is neither; damaged tags are left out, and damaged XMP is said to be so. It raises nothing.
+        None where none is of a camera; damage is told, and never raised.
     """
-    read = _by_pillow(dataset.name) if Path(dataset.name).is_file() else None
-    exif, packet = read or _by_gdal(dataset)
-    if not exif and not packet:
-        return None
+    image = _opened(dataset.name)
+    if image is None:
+        exif, packet = _by_gdal(dataset)
+    else:
+        with image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damage, which shows in what is missing then
+            try:
+                exif, packet = _by_pillow(image)
+            except Exception as error:  # Pillow fails on damaged tags in as many ways as there is damage
+                return CameraTags({}, {}, f"its EXIF cannot be read: {error}"[:_VALUE_LIMIT], printed=False)
     try:
-        return CameraTags(exif, _parse_xmp(packet), "", read is None)
+        tags = CameraTags(exif, _parse_xmp(packet), "", printed=image is None)
     except (expat.ExpatError, _RefusedError) as error:
-        return CameraTags(exif, {}, str(error), read is None)
+        tags = CameraTags(exif, {}, f"its XMP cannot be read: {error}", printed=image is None)
+    # Any program leaves its name and an orientation.
+    by_camera = exif.keys() - _MAIN.keys() or any(map(_POSE.match, tags.xmp))
+    return tags if by_camera or tags.damage else None
 
 
-def _by_pillow(path: str) -> tuple[dict[str, str | tuple[float, ...]], bytes] | None:
+def _opened(name: str) -> Image.Image | None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damage, and of sizes: no pixel is decoded here
-            with Image.open(path) as image:
-                tags = image.getexif()
-                groups = (
-                    (_MAIN, tags),
-                    (_CAMERA, tags.get_ifd(ExifTags.IFD.Exif)),
-                    (_GPS, tags.get_ifd(ExifTags.IFD.GPSInfo)),
-                )
-                exif = {
-                    name: value
-                    for names, group in groups
-                    for name, number in names.items()
-                    if (value := _plain(group.get(number))) is not None
-                }
-                packet = image.info.get("xmp", b"")
-    except Exception:  # Pillow fails on damaged tags in as many ways as there is damage
+            warnings.simplefilter("ignore")  # of sizes: no pixel is decoded here
+            return Image.open(name, formats=_FORMATS)
+    except Exception:  # no local file, too large for Pillow, or of another kind
         return None
+
+
+def _by_pillow(image: Image.Image) -> tuple[Exif, bytes]:
+    tags = image.getexif()
+    groups = (
+        (_MAIN, tags),
+        (_CAMERA, tags.get_ifd(ExifTags.IFD.Exif)),
+        (_GPS, tags.get_ifd(ExifTags.IFD.GPSInfo)),
+    )
+    exif = {
+        name: value
+        for names, group in groups
+        for name, number in names.items()
+        if (value := _plain(group.get(number))) is not None
+    }
+    packet = image.info.get("xmp", b"")
     return exif, packet if isinstance(packet, bytes) else str(packet).encode()
 
 
@@ -134,9 +150,9 @@ def _float(value: Any) -> float:
         return math.nan
 
 
-def _by_gdal(dataset: rasterio.DatasetReader) -> tuple[dict[str, str | tuple[float, ...]], bytes]:
+def _by_gdal(dataset: rasterio.DatasetReader) -> tuple[Exif, bytes]:
     printed = _domain(dataset, None) | _domain(dataset, "EXIF")
-    exif: dict[str, str | tuple[float, ...]] = {}
+    exif: Exif = {}
     for name in (*_MAIN, *_CAMERA, *_GPS):
         text = printed.get(f"EXIF_{name}", "").strip()
         if text:

@@ -43,7 +43,7 @@ def frame_georeference(dataset: rasterio.DatasetReader, *, oblique: bool = False
         oblique: place a frame that looks more than 10 degrees away from straight down too.
 
     Returns:
-        None for a raster without EXIF or XMP. Where these say too little, or what cannot be,
+        None for a raster without a camera's EXIF or XMP. Where these say too little, or what cannot be,
         the crs is None and the notice says what is missing.
 
     Raises:
@@ -62,7 +62,7 @@ def frame_georeference(dataset: rasterio.DatasetReader, *, oblique: bool = False
             )
         return _placed(camera, dataset.width, dataset.height)
     except UnplacedError as reason:
-        notice = f"no georeference: coordinates are pixels (of its camera's frame: {reason})"
+        notice = f"no georeference: coordinates are pixels (its camera does not place it: {reason})"
         return Georeference(None, Affine.identity(), None, None, (notice,))
 
 
