@@ -64,8 +64,8 @@ def test_buildings_from_masks_get_their_corners_back(kind):
     assert (shapely.get_num_coordinates(found) == shapely.get_num_coordinates(truth)).all()
     assert max(cosines(polygon).max() for polygon in found) < 1e-6
     before, after = iou(outlines, truth), iou(found, truth)
-    assert (after > before).mean() > 0.97
-    assert after.mean() > max(before.mean() + 0.005, 0.99)
+    assert (after > before).mean() > 0.9
+    assert after.mean() > max(before.mean() + 0.0015, 0.994)
     assert np.mean(shapely.area(found) / shapely.area(outlines)) == pytest.approx(1, abs=0.005)
     assert np.mean(shapely.area(found) / shapely.area(truth)) == pytest.approx(1, abs=0.01)
 
