@@ -14,12 +14,12 @@ from PIL.TiffImagePlugin import IFDRational
 
 from d2det_geo.errors import InputError
 from d2det_geo.raster.exif import camera_tags
-from d2det_geo.raster.frames import FrameGeoreference, frame_georeference
+from d2det_geo.raster.frames import Georeference, frame_georeference
 from d2det_geo.raster.source import open_dataset
 from tests.drone import exif_of, frame, pose, rationals, raw_exif, raw_tiff, xmp_of
 
 
-def placed(path: Path | str) -> FrameGeoreference | None:
+def placed(path: Path | str) -> Georeference | None:
     with open_dataset(path) as dataset:
         return frame_georeference(dataset)
 
