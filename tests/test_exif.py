@@ -162,8 +162,11 @@ def test_xmp_may_come_as_elements(tmp_path: Path) -> None:
     assert found == by_attributes
 
 
-# rasterio cannot log what GDAL says of a tag whose name is no text, and says so past every handler.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+# rasterio cannot log what GDAL says of a tag that is no text, and says so past every handler.
+UNLOGGED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@UNLOGGED
 @settings(
     deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -184,6 +187,7 @@ def test_flipped_bytes_never_crash(tmp_path: Path, changes: list[tuple[int, int]
         assert found is None or (found.crs is None) == (found.uncertainty_m is None)
 
 
+@UNLOGGED
 @settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
