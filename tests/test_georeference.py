@@ -151,6 +151,17 @@ def test_every_kind_of_bent_raster_knows_where_it_ends(tmp_path: Path, bands: in
         assert not chip[:, ~valid].any()
 
 
+def test_black_is_a_colour_of_a_bent_photograph(tmp_path: Path) -> None:
+    path = write_points(tmp_path / "a.tif", GRID, bent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write(np.zeros((3, HEIGHT, WIDTH), np.uint8))
+    with open_scene(path) as scene:
+        _, valid = scene.read(Window(0, 0, scene.grid_width, scene.grid_height))
+        assert valid.mean() == pytest.approx(WIDTH * HEIGHT * 0.2 * 0.25 / (valid.size * scene.gsd_m**2), rel=0.03)
+
+
 @pytest.mark.parametrize("kind", ["nodata", "alpha", "mask"])
 def test_what_is_no_image_stays_none_when_the_scene_is_bent(tmp_path: Path, kind: str) -> None:
     mask = np.full((HEIGHT, WIDTH), 255, np.uint8)

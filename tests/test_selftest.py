@@ -33,6 +33,8 @@ WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 
 WIDTH, HEIGHT = 230, 170
 NORTH_UP = Affine(0.15, 0, 500_000, 0, -0.15, 5_000_000)
+KINDS = ("utm", "web mercator", "lat/lon", "north pole", "south pole", "feet", "its own", "with heights")
+OWN = "+proj=tmerc +lat_0=9 +lon_0=20.3 +k=0.9 +ellps=bessel"  # in no register
 
 
 def check(path: Path, **options: Any) -> GeoCheck:
@@ -66,6 +68,13 @@ def grids(draw: st.DrawFn, kind: str) -> tuple[str, Affine]:
         "north pole": ("EPSG:3413", st.floats(-2e6, 2e6), st.floats(-2e6, 2e6), 1.0),
         "south pole": ("EPSG:3031", st.floats(-2e6, 2e6), st.floats(-2e6, 2e6), 1.0),
         "feet": ("EPSG:2263", st.floats(9e5, 1.1e6), st.floats(1.5e5, 2.5e5), 3.0),
+        "its own": (
+            "+proj=tmerc +lat_0=9 +lon_0=20.3 +k=0.9 +ellps=bessel",
+            st.floats(-1e5, 1e5),
+            st.floats(0, 1e5),
+            1.0,
+        ),
+        "with heights": ("EPSG:32633+5773", st.floats(2e5, 8e5), st.floats(1e5, 9e6), 1.0),
     }[kind]
     down = draw(st.sampled_from([-1.0, 1.0]))  # south-up as often as north-up
     steps = unit * draw(st.floats(4, 9)), unit * down * draw(st.floats(4, 9))
@@ -74,9 +83,11 @@ def grids(draw: st.DrawFn, kind: str) -> tuple[str, Affine]:
 
 
 @pytest.mark.parametrize("gcps", [False, True], ids=["transform", "control points"])
-@pytest.mark.parametrize("kind", ["utm", "web mercator", "lat/lon", "north pole", "south pole", "feet"])
+@pytest.mark.parametrize(
+    "kind", ["utm", "web mercator", "lat/lon", "north pole", "south pole", "feet", "its own", "with heights"]
+)
 def test_targets_come_back_to_a_millionth_of_a_pixel(tmp_path: Path, kind: str, gcps: bool) -> None:
-    @settings(deadline=None, max_examples=3, suppress_health_check=[HealthCheck.too_slow])
+    @settings(deadline=None, max_examples=2, suppress_health_check=[HealthCheck.too_slow])
     @given(grid=grids(kind))
     def everywhere(grid: tuple[str, Affine]) -> None:
         result = check(write_grid(tmp_path / "scene.tif", *grid, gcps))
@@ -251,9 +262,13 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path, write_raster: WriteRaste
     assert check(coarse).notices == ("not checked at the model's 0.15 m per px: the scene is 67 times coarser",)
 
 
-@pytest.mark.parametrize("layout", [{"tiled": True, "blockxsize": 512, "blockysize": 512}, {"blockysize": 1}])
-def test_a_scene_of_ten_thousand_million_pixels(tmp_path: Path, layout: dict[str, Any]) -> None:
-    side, path = 100_000, tmp_path / "scene.tif"
+@pytest.mark.parametrize(
+    ("side", "layout"),
+    [(100_000, {"tiled": True, "blockxsize": 512, "blockysize": 512}), (30_000, {"blockysize": 1})],
+    ids=["tiled", "strips"],
+)
+def test_a_huge_scene_takes_seconds(tmp_path: Path, side: int, layout: dict[str, Any]) -> None:
+    path = tmp_path / "scene.tif"
     big = {"width": side, "height": side, "count": 3, "dtype": "uint8", "sparse_ok": True, "bigtiff": "yes"}
     rasterio.open(path, "w", driver="GTiff", crs="EPSG:32633", transform=NORTH_UP, **big, **layout).close()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

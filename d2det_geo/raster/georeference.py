@@ -55,7 +55,7 @@ def _end_mark(source: rasterio.DatasetReader) -> dict[str, Any]:
     if source.nodata is not None or ColorInterp.alpha in source.colorinterp:
         return {}
     kind = np.dtype(source.dtypes[0])
-    if kind in {np.uint8, np.uint16} and source.count in {1, 3}:  # only there GDAL takes an alpha band for a mask
+    if kind.name in {"uint8", "uint16"} and source.count in {1, 3}:  # only there GDAL takes an alpha band for a mask
         return {"add_alpha": True}
     if np.issubdtype(kind, np.signedinteger):
         return {"nodata": int(np.iinfo(kind).min)}
