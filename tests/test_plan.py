@@ -139,12 +139,13 @@ def test_a_large_one_through_overviews_or_not_at_all(
 
 
 def test_what_to_look_out_for(write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("d2det_geo.pipeline.plan._LONG_STRIP", 400)
+    monkeypatch.setattr("d2det_geo.pipeline.plan._KEPT_WHOLE", 500_000)
     plain = write_raster(image().astype(np.uint16), crs=None, transform=None)
     words = said(plan_scene(plain, **NATIVE))
     assert "no georeference" in words
     assert "striped: " in words
     assert "uint16 values" in words
+    assert "striped" not in said(plan_scene(write_raster(image(), compress="deflate"), **NATIVE))
     coarse = said(plan_scene(write_raster(image(), transform=Affine(0.05, 0, 0, 0, -0.05, 5e6)), device="cpu"))
     assert "read at 1/3 of its size without overviews" in coarse
     out = tmp_path / "out.gpkg"

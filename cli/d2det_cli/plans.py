@@ -100,5 +100,5 @@ def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     if seconds < 100:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -23,7 +23,7 @@ from d2det_geo.raster.windows import scene_windows
 
 _LOOK_SIDE = 1000  # px of the decimated read that finds parts without image ...
 _LOOK_WHOLE = 16e6  # ... where overviews make it cheap, or the scene has no more pixels than this
-_LONG_STRIP = 2048  # px: shorter ones are no worse than tiles
+_KEPT_WHOLE = 512 * 2**20  # bytes: of a raster that GDAL's cache holds whole, strips are no worse than tiles
 _SMALL_OVERLAP = 0.5  # of the model's
 _MB = 10**6
 
@@ -174,9 +174,9 @@ def _seen(
 
 
 def _reading_notices(scene: Scene, layout: Layout) -> Iterator[str]:
-    if layout.striped and layout.block_width > _LONG_STRIP:
+    if layout.striped and scene.width * scene.height * layout.bytes_per_pixel > _KEPT_WHOLE:
         yield (
-            f"striped: {layout.block_height} rows of {layout.block_width} px are decoded at once;"
+            f"striped: every chip costs whole rows of {layout.block_width} px;"
             " gdal_translate -co TILED=YES makes tiles, which read faster"
         )
     if max(scene.scale) > 2 and not layout.overviews:
