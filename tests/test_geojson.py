@@ -96,6 +96,12 @@ def test_longitudes_that_run_on(tmp_path, crs):
         assert one.symmetric_difference(other).area < 1e-5
 
 
+def test_longitudes_that_another_datum_brings_back_within_180(tmp_path):
+    (out,) = shapes_of(written(tmp_path, [box(179.9, -40, 180.2, -39)], "EPSG:4272")[0])
+    expected = MultiPolygon([box(179.9, -40, 180, -39), box(-180, -40, -179.8, -39)])
+    assert out.symmetric_difference(expected).area < 0.01  # the datums are 200 m apart
+
+
 @pytest.mark.parametrize(("crs", "sign"), [("EPSG:3413", 1), ("EPSG:32661", 1), ("EPSG:3031", -1), ("EPSG:32761", -1)])
 def test_poles(tmp_path, crs, sign):
     x, y = pyproj.Transformer.from_crs("OGC:CRS84", crs, always_xy=True).transform(0, 90 * sign)

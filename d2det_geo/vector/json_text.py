@@ -44,6 +44,8 @@ def values_text(values: NDArray[Any]) -> list[str]:
     items = values.tolist()
     if values.dtype.kind == "f" and np.isfinite(values).all():
         return list(map(repr, items))
+    if values.dtype.kind in "iu":
+        return list(map(str, items))
     known = {value: _value_text(value) for value in set(items)}
     return [known[value] for value in items]
 

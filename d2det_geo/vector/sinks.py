@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,13 @@ from d2det_geo.vector.output import atomic_path, check_output, format_of
 from d2det_geo.vector.parquet import ParquetSink
 from d2det_geo.vector.reproject import target_crs
 
-_GDAL_ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+_FAILURES = (
+    OSError,
+    sqlite3.Error,
+    pa.ArrowException,
+    pyogrio.errors.DataSourceError,
+    pyogrio.errors.DataLayerError,
+)
 
 
 class _Format(Protocol):
@@ -160,6 +167,6 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except BrokenPipeError as error:
         raise _ReaderGoneError from error
-    except (OSError, pa.ArrowException, *_GDAL_ERRORS) as error:
+    except _FAILURES as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise D2DetError(f"{name}: cannot be written ({reason:.200}); check the disk and the CRS") from error

@@ -1,6 +1,6 @@
 """Time, memory and bytes of writing a million outlines, beside geopandas, in one run.
 
-    python tests/bench/writing.py [COUNT] [ROUNDS]
+    python tests/bench/writing.py [COUNT [ROUNDS [FILE ...]]]
 
 Each case runs in a process of its own, the cases in turn, ROUNDS times; the least CPU and wall times are given.
 Outlines are building-like, 12 corners each, in UTM; attributes are class, score and area_m2. geopandas has all of
@@ -134,12 +134,12 @@ def measure(who: str, name: str, count: int) -> None:
     print(json.dumps(report))
 
 
-def main(count: int, rounds: int) -> int:
+def main(count: int = 1_000_000, rounds: int = 2, *files: str) -> int:
     """Measure all cases and print a table; the exit code tells whether a bar was missed."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for _ in range(rounds):
-        for name, writers in CASES.items():
-            for who in writers:
+        for name in files or CASES:
+            for who in CASES[name]:
                 command = [sys.executable, __file__, "--one", who, name, str(count)]
                 result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 known = found.setdefault((name, who), result)
@@ -168,5 +168,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         measure(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     else:
-        arguments = [int(text) for text in sys.argv[1:]]
-        sys.exit(main(*[*arguments, *(1_000_000, 2)[len(arguments) :]]))
+        sys.exit(main(*map(int, sys.argv[1:3]), *sys.argv[3:]))
