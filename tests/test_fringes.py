@@ -90,6 +90,19 @@ def test_the_rule_by_hand() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_chip_with_its_margin_decides_as_the_scene_does() -> None:
+    rng = np.random.default_rng(8)
+    fringe = Fringe(nodata=0, reach=5)
+    for _ in range(30):
+        greys = rng.choice([0, 0, 1, 6, 90], (12, 12)).astype(np.uint8)
+        values = np.kron(greys, np.ones((10, 10), np.uint8))[None]
+        for top, left in rng.integers(fringe.margin, 120 - 20 - fringe.margin, (20, 2)):
+            rows, columns = slice(top, top + 20), slice(left, left + 20)
+            wider = [slice(part.start - fringe.margin, part.stop + fringe.margin) for part in (rows, columns)]
+            inner = (slice(fringe.margin, -fringe.margin),) * 2
+            np.testing.assert_array_equal(fringe(values[:, *wider])[inner], fringe(values)[rows, columns])
+
+
 def test_a_roof_in_reach_of_the_collar_is_lost_as_far_as_it_is(write_raster: WriteRaster) -> None:
     values = np.full((3, 40, 60), 5, np.uint8)
     values[:, :, :12] = 0

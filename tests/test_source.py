@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from d2det_geo.errors import InputError
 from d2det_geo.raster.blocks import cache_bytes
 from d2det_geo.raster.scene import open_scene
-from d2det_geo.raster.source import _BlockCache, read_pixels
+from d2det_geo.raster.source import _BlockCache, open_dataset, read_pixels
 
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 
@@ -238,6 +238,18 @@ def test_a_header_gdal_complains_of_is_refused(write_raster: WriteRaster) -> Non
         old, new = (np.array(values, np.uint16).tobytes() for values in (before, after))  # a key, and the pixel scale
         assert old in content
         content = content.replace(old, new)
+    path.write_bytes(content)
+    assert "not a raster GDAL can read" in refusal(path)
+    with pytest.raises(InputError, match="not a raster GDAL can read"):
+        open_dataset(path)
+
+
+def test_what_gdal_finds_wrong_later_is_told_alike(write_raster: WriteRaster) -> None:
+    path = write_raster(noise(20, 30))
+    content = bytearray(path.read_bytes())
+    first = int.from_bytes(content[4:8], "little")
+    end = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
+    content[end : end + 4] = (2_555_904).to_bytes(4, "little")  # another directory, beyond the file's end
     path.write_bytes(content)
     assert "not a raster GDAL can read" in refusal(path)
 
