@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 import shapely
-from affine import Affine
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped
+from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap
 from d2det_geo.errors import InputError
 
 BOW_TIE = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])  # two triangles of area 4, touching at (2, 2)
@@ -60,17 +57,3 @@ def test_no_objects():
 def test_arrays_of_different_lengths(boxes, labels, polygons, message):
     with pytest.raises(ValueError, match=message):
         Annotations(boxes, labels, polygons)
-
-
-@settings(deadline=None)
-@given(values=st.lists(st.floats(-50, 50), min_size=6, max_size=6), point=st.tuples(*[st.floats(-99, 99)] * 2))
-def test_mapping_is_the_affine_map(values, point):
-    transform = Affine(*values)
-    moved = mapped(shapely.Point(point), transform)
-    assert (moved.x, moved.y) == pytest.approx(transform @ point, rel=1e-9, abs=1e-9)
-
-
-def test_mapping_and_its_inverse_agree():
-    view = Affine.translation(30, 7) @ Affine.rotation(33) @ Affine.scale(1.2, -0.8)
-    shapes = np.array([shapely.box(3, 4, 11, 9), BOW_TIE], dtype=object)
-    assert shapely.hausdorff_distance(mapped(mapped(shapes, view), ~view), shapes) == pytest.approx([0, 0], abs=1e-9)

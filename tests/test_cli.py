@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from affine import Affine
 from shapely import Polygon, box
 from typer.testing import CliRunner
 
-from d2det_cli import failures, gates, options
+from d2det_cli import failures, gates, say, texts
 from d2det_cli.main import app
 from d2det_geo import __version__
 from d2det_geo.config import load_config
@@ -138,12 +139,9 @@ def start(*arguments):
 
 BAD_SCENES = {
     "missing.tif": "no such file; check the path",
-    "folder": "is a directory; give the raster file inside it",
     "empty.tif": "is empty (0 bytes); fetch the file again",
     "text.tif": "not a raster GDAL can read"
     " (the file not recognized as being in a supported file format.); check the file",
-    "grey.tif": "has 1 band and the model wants red, green, blue; name three, for example --bands 1,1,1",
-    "two.tif": "has 2 bands and the model wants red, green, blue; name three, for example --bands 1,1,1",
 }
 
 
@@ -164,8 +162,8 @@ def test_a_damaged_scene(d2det, tmp_path, scene):
 
 
 @pytest.mark.parametrize("views", [(), ("--tta", "1,1.25,flip")], ids=["one view", "four"])
-@pytest.mark.parametrize(("cap", "reached"), [(2, 4), (1000, 0)])
-def test_chips_at_the_cap_are_counted(d2det, tmp_path, cap, reached, views):
+@pytest.mark.parametrize(("cap", "reached"), [(2, True), (1000, False)])
+def test_chips_at_the_cap_are_split_and_counted(d2det, tmp_path, cap, reached, views):
     card = describe(load_config(Path("tiny.yaml")))
     limits = {"detections": cap, "candidates": None, "class_score": 0.0}
     card = card.model_copy(update={"score": 0.0, "inference": card.inference | limits})
@@ -175,13 +173,15 @@ def test_chips_at_the_cap_are_counted(d2det, tmp_path, cap, reached, views):
     result = d2det(*command, "--out", tmp_path / "out.gpkg", "--json")
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert (report["capped_chips"], report["chips"]) == (reached, 4)
-    notice = (
-        "4 of 4 chips reached the number of detections the model gives at most, objects may be missing;"
-        " use a smaller --chip-size"
-    )
-    assert report["notices"] == ([notice] if reached else [])
-    assert (f"d2det: notice: {notice}" in result.stderr.splitlines()) == bool(reached)
+    assert report["chips"] == 4
+    assert (report["split_chips"], report["capped_chips"]) == ((4, 16) if reached else (0, 0))
+    notices = [
+        "4 chips held more objects than the model gives at once, and were looked at in quarters",
+        "16 quarters of chips still reached that number, objects may be missing; use a smaller --chip-size",
+    ]
+    assert report["notices"] == (notices if reached else [])
+    for notice in notices:
+        assert (f"d2det: notice: {notice}" in result.stderr.splitlines()) == reached
     assert d2det(*command, "--out", tmp_path / "quiet.gpkg", "--quiet").stderr == ""
 
 
@@ -189,6 +189,8 @@ NOTICES = {
     "scene.tif": None,
     "small.tif": None,
     "blank.tif": "there is no image in the scene: the result is empty",
+    "grey.tif": "band 1 alone is shown to the model as grey",
+    "two.tif": "band 1 of 2 is shown to the model as grey; --bands chooses",
     "four.tif": "bands 1, 2, 3 of 4 are taken as red, green, blue; --bands chooses others",
     "nowhere.tif": "no georeference: coordinates are pixels",
 }
@@ -433,16 +435,21 @@ def wait_for_progress(process):
     raise AssertionError(f"ended with {process.wait()} before any progress")
 
 
-def test_ctrl_c_in_predict_leaves_nothing(workplace, tmp_path):
+def test_ctrl_c_in_predict_says_how_to_go_on_and_it_does(workplace, d2det, tmp_path):
+    out = tmp_path / "out.gpkg"
     size = ("--chip-size", "64", "--overlap", "60", "--batch-size", "1")  # hundreds of chips: time to interrupt
-    process = start("predict", "scene.tif", "-o", str(tmp_path / "out.gpkg"), "--model", "tiny.safetensors",
-                    "--progress", "json", *size)  # fmt: skip
+    command = ("predict", "scene.tif", "-o", str(out), "--model", "tiny.safetensors", "--progress", "json", *size)
+    process = start(*command, "--overwrite")
     wait_for_progress(process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr.endswith("\nd2det: interrupted; the same command starts again\n")
-    assert list(tmp_path.iterdir()) == []
+    assert stderr.endswith(f"\nd2det: interrupted; go on with: d2det {shlex.join(command)} --resume\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gpkg.ledger"]
+    result = d2det(*command)
+    assert (result.exit_code, "--resume" in result.stderr) == (5, True)
+    assert d2det(*command, "--resume", "-q").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.gpkg", "out.gpkg.manifest.json"]
 
 
 def test_ctrl_c_in_train_says_how_to_go_on_and_it_does(workplace, d2det, tmp_path):
@@ -524,19 +531,19 @@ def test_bugs_are_not_explained(error):
 
 
 def test_options_are_read():
-    assert options.parse_class_map("car=vehicle, truck=vehicle,tree=") == {
+    assert texts.parse_class_map("car=vehicle, truck=vehicle,tree=") == {
         "car": "vehicle",
         "truck": "vehicle",
         "tree": "",
     }
-    assert options.parse_class_map("") == {}
-    assert options.parse_names("a, b,") == ("a", "b")
-    assert options.parse_bands("4,3,2") == (4, 3, 2)
-    assert (options.parse_gsd("0.3"), options.parse_gsd("native")) == (0.3, "native")
+    assert texts.parse_class_map("") == {}
+    assert texts.parse_names("a, b,") == ("a", "b")
+    assert texts.parse_bands("4,3,2") == (4, 3, 2)
+    assert (texts.parse_gsd("0.3"), texts.parse_gsd("native")) == (0.3, "native")
 
 
 def test_an_undefined_number_is_null_in_json(capsys):
-    options.print_json({"metrics": {"f1": float("nan"), "ap": 0.5}, "notices": ("a",), "scores": [float("nan")]})
+    say.print_json({"metrics": {"f1": float("nan"), "ap": 0.5}, "notices": ("a",), "scores": [float("nan")]})
     expected = {"metrics": {"f1": None, "ap": 0.5}, "notices": ["a"], "scores": [None]}
     assert json.loads(capsys.readouterr().out) == expected
 

@@ -25,7 +25,7 @@ from d2det_geo.pipeline.demo import DEMO_SEED, run_demo, write_town
 from d2det_geo.pipeline.preview import draw_preview
 from d2det_geo.town import Town, make_town
 
-FILES = ["buildings.geojson", "preview.png", "scene.tif", "truth.geojson"]
+FILES = ["buildings.geojson", "buildings.geojson.manifest.json", "preview.png", "scene.tif", "truth.geojson"]
 YELLOW = np.array([255, 206, 40])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from d2det_geo.detections import Detections
 from d2det_geo.model.bundle import Card
-from d2det_geo.pipeline.detect import Chip, detect_grid, normalised, read_ahead
+from d2det_geo.pipeline.detect import detect_grid, read_ahead
+from d2det_geo.pipeline.network import Chip, ChipNetwork, normalised
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.windows import scene_windows
 
@@ -77,7 +79,8 @@ def detect(
     read: Callable[[Window], Chip], network: nn.Module, tally: Tally | None = None, **options: object
 ) -> Detections:
     tiling = {"chip_size": 64, "overlap": 16, "batch_size": 2} | options
-    return detect_grid(read, WIDTH, HEIGHT, network, CARD, tally=tally, **tiling)
+    chips = ChipNetwork(network, CARD, tiling.pop("overlap"), tiling.pop("batch_size"))
+    return detect_grid(read, (WIDTH, HEIGHT), chips, tally=tally, **tiling)
 
 
 def centres(found: Detections) -> list[tuple[float, float]]:
@@ -162,11 +165,51 @@ def test_unwanted_windows_are_not_read() -> None:
     assert centres(found) == [(140, 100)]
 
 
-def test_a_chip_with_as_many_objects_as_there_can_be_is_counted() -> None:
-    crowd = [(10 + 5 * step, 10) for step in range(5)]
+class CappedDetector(SpotDetector):
+    """Gives five spots of an image at most, the first ones."""
+
+    def _spots(self, bright: Tensor) -> Detections:
+        found = super()._spots(bright)
+        return replace(found.select(np.arange(min(len(found), 5))), capped=len(found) >= 5)
+
+
+def test_a_chip_with_more_objects_than_the_network_gives_is_looked_at_in_quarters() -> None:
+    crowd = [(x, y) for x in (6, 30, 58) for y in (6, 30, 58)]
+    network, tally = CappedDetector(), Tally()
+    found = detect(reader(spots(*crowd, (100, 100))), network, tally)
+    assert centres(found) == sorted([*crowd, (100, 100)])
+    assert (tally.chips, tally.split_chips, tally.capped_chips) == (6, 1, 0)
+    # Quarters of a 64 px chip that overlap by 16 are 40 px, seen as 64 px images like the chips, two at once.
+    assert [sizes for _, sizes in network.batches if sizes[0] == (40, 40)] == [[(40, 40)] * 2] * 2
+
+
+def test_quarters_that_are_too_full_are_told() -> None:
+    dense = [(x, y) for x in range(3, 60, 6) for y in range(3, 60, 6)]
     tally = Tally()
-    detect(reader(spots(*crowd, (100, 100))), SpotDetector(), tally)
-    assert tally.capped_chips == 1
+    found = detect(reader(spots(*dense)), CappedDetector(), tally)
+    assert tally.split_chips >= 1
+    assert tally.capped_chips >= 4
+    assert 5 < len(found) < len(dense)
+
+
+def test_what_a_cap_cuts_off_below_the_least_score_is_not_missed() -> None:
+    crowd = [(x, y) for x in (6, 30, 58) for y in (6, 30, 58)]
+    tally = Tally()
+    chips = ChipNetwork(CappedDetector(), CARD, 16, 2, score=0.95)  # all spots score 0.9
+    detect_grid(reader(spots(*crowd)), (WIDTH, HEIGHT), chips, chip_size=64, tally=tally)
+    assert (tally.split_chips, tally.capped_chips) == (0, 0)
+
+
+def test_where_there_is_nothing_to_split_the_chip_is_told() -> None:
+    crowd = [(10 + 5 * step, 10) for step in range(6)]
+    tally = Tally()
+    detect(reader(spots(*crowd)), CappedDetector(), tally, chip_size=160, overlap=159)
+    assert (tally.chips, tally.split_chips, tally.capped_chips) == (1, 0, 1)
+
+
+def test_labels_that_are_not_wanted_are_left_out() -> None:
+    chips = ChipNetwork(SpotDetector(), CARD, 16, 2, labels=np.array([1]))
+    assert len(detect_grid(reader(spots((30, 40))), (WIDTH, HEIGHT), chips, chip_size=64)) == 0
 
 
 def test_reading_stays_in_order_and_within_its_depth() -> None:

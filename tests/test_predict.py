@@ -23,6 +23,8 @@ from d2det_geo.detections import MASK_IOU_SHARE, MASK_SIDE, Detections
 from d2det_geo.errors import D2DetError, DependencyError, InputError, OutputExistsError, UsageError
 from d2det_geo.model.bundle import Card
 from d2det_geo.pipeline.device import choose_device
+from d2det_geo.pipeline.ledger import ledger_path
+from d2det_geo.pipeline.manifest import manifest_path
 from d2det_geo.pipeline.predict import predict_scene, predict_to_file
 
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
@@ -73,8 +75,10 @@ class RectangleDetector(nn.Module):
         grey = normalised.numpy() * CARD.std[0] + CARD.mean[0]
         light = np.clip((grey - GROUND) / (ROOF - GROUND), 0, 1)
         bright = (light > 0.4).astype(np.uint8)
-        shapes = [shapely.geometry.shape(item).bounds for item, value in rasterio.features.shapes(bright) if value]
-        boxes = np.array([_sharpened(light, *map(int, bounds)) for bounds in shapes]).reshape(-1, 4)
+        # Off the identity, of which rasterio warns: a warning is an error here, and silencing it is not thread-safe.
+        found = rasterio.features.shapes(bright, transform=Affine.translation(1, 1))
+        shapes = [np.array(shapely.geometry.shape(item).bounds) - 1 for item, value in found if value]
+        boxes = np.array([_sharpened(light, *bounds.astype(int)) for bounds in shapes]).reshape(-1, 4)
         sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         middle = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(int)
         order = np.argsort(-grey[middle[:, 1], middle[:, 0]], kind="stable")
@@ -210,7 +214,7 @@ def test_a_scene_of_nodata_gives_an_empty_valid_file(write_raster: WriteRaster, 
     assert network.images == 0
     assert (summary.objects, summary.chips, summary.skipped) == (0, 0, summary.windows)
     assert summary.notices == ("there is no image in the scene: the result is empty",)
-    assert len(pyogrio.read_dataframe(out)) == 0
+    assert len(pyogrio.read_dataframe(out, layer="out")) == 0
     if suffix == ".geojson":
         assert json.loads(out.read_text(encoding="utf-8"))["features"] == []
 
@@ -303,15 +307,19 @@ def test_the_file_holds_what_the_frame_holds_and_repeats_to_the_byte(write_raste
     one.parent.mkdir()
     two.parent.mkdir()
     summary = predict_to_file(path, one, RectangleDetector(masks=True))
-    predict_to_file(path, two, RectangleDetector(masks=True), batch_size=5)
+    predict_to_file(path, two, RectangleDetector(masks=True))
     assert one.read_bytes() == two.read_bytes()
-    read = pyogrio.read_dataframe(one)
+    assert manifest_path(one).read_bytes() == manifest_path(two).read_bytes()
+    assert sorted(file.name for file in one.parent.iterdir()) == ["out.gpkg", "out.gpkg.manifest.json"]
+    read = pyogrio.read_dataframe(one, layer="out").sort_values("score", ascending=False, kind="stable")
     assert read.crs == frame.crs
+    assert list(read.columns) == ["class", "score", "area_m2", "scene", "model", "run", "geometry"]
+    assert set(read["run"]) == {summary.run} == {frame.attrs["run"]}
     parts = shapely.get_parts(read.geometry.to_numpy())  # a GeoPackage holds MultiPolygons
     assert shapely.equals_exact(parts, frame.geometry.to_numpy(), 1e-9).all()
     assert summary.objects == len(read) == 6
     assert summary.chips == summary.windows
-    assert set(summary.seconds) == {"open", "read", "network", "merge", "vector", "write"}
+    assert set(summary.seconds) == {"open", "read", "network", "ledger", "merge", "vector", "write", "all"}
     assert all(seconds >= 0 for seconds in summary.seconds.values())
 
 
@@ -329,6 +337,13 @@ def test_the_output_is_refused_before_any_work(tmp_path: Path) -> None:
     assert (tmp_path / "out.gpkg").read_bytes() == b"precious"
 
 
+def test_the_size_of_batches_is_another_run_with_the_same_objects(write_raster: WriteRaster) -> None:
+    path = write_raster(town(*SHEDS, HALL))
+    one, five = (predict_scene(path, RectangleDetector(), batch_size=size) for size in (1, 5))
+    assert one.geometry.equals(five.geometry)
+    assert one.attrs["run"] != five.attrs["run"]
+
+
 def test_a_scene_that_ends_early_leaves_nothing_behind(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = write_raster(town(*SHEDS), tiled=True, blockxsize=64, blockysize=64)
     path.write_bytes(path.read_bytes()[:200_000])
@@ -339,16 +354,55 @@ def test_a_scene_that_ends_early_leaves_nothing_behind(write_raster: WriteRaster
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_ctrl_c_leaves_nothing_behind(write_raster: WriteRaster, tmp_path: Path) -> None:
-    path = write_raster(town(*SHEDS))
+def test_ctrl_c_leaves_what_was_done_and_resume_goes_on(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path, out = write_raster(town(*SHEDS, HALL)), tmp_path / "out.gpkg"
+    predict_to_file(path, out, RectangleDetector(masks=True))
+    whole = out.read_bytes(), manifest_path(out).read_bytes()
+    out.unlink()
 
     def interrupt(done: int, total: int) -> None:
-        if done == 3:
+        if done == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict_to_file(path, tmp_path / "out.gpkg", RectangleDetector(), progress=interrupt)
-    assert list(tmp_path.iterdir()) == [path]
+        predict_to_file(path, out, RectangleDetector(masks=True), progress=interrupt)
+    assert not out.exists()
+    assert ledger_path(out).exists()
+    with pytest.raises(OutputExistsError, match="--resume"):
+        predict_to_file(path, out, RectangleDetector(masks=True))
+    with pytest.raises(UsageError, match=r"--score was 0\.5 and is 0\.6"):
+        predict_to_file(path, out, RectangleDetector(masks=True), resume=True, score=0.6)
+    network = RectangleDetector(masks=True)
+    summary = predict_to_file(path, out, network, resume=True)
+    assert 0 < network.images < summary.chips == summary.windows
+    assert not ledger_path(out).exists()
+    assert (out.read_bytes(), manifest_path(out).read_bytes()) == whole
+
+
+def test_a_complete_output_is_resumed_by_doing_nothing(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path, out = write_raster(town(*SHEDS)), tmp_path / "out.geojson"
+    predict_to_file(path, out, RectangleDetector())
+    before, network = out.read_bytes(), RectangleDetector()
+    summary = predict_to_file(path, out, network, resume=True)
+    assert network.images == 0
+    assert "complete" in summary.notices[-1]
+    with pytest.raises(OutputExistsError, match="another scene, model or options"):
+        predict_to_file(path, out, network, resume=True, chip_size=200)
+    with pytest.raises(UsageError, match="give one"):
+        predict_to_file(path, out, network, resume=True, overwrite=True)
+    assert out.read_bytes() == before
+
+
+def test_the_manifest_says_what_decided_the_result(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = town(*SHEDS).astype(np.uint16) * 10
+    path, out = write_raster(image, photometric="minisblack"), tmp_path / "out.gpkg"
+    summary = predict_to_file(path, out, RectangleDetector(), min_area=600.0)
+    manifest = json.loads(manifest_path(out).read_text(encoding="utf-8"))
+    assert manifest["run"] == summary.run
+    assert (manifest["scaling"]["low"], manifest["scaling"]["high"]) == (400, 2400)
+    assert manifest["settings"]["--min-area"] == 600
+    assert manifest["counts"]["objects"] == summary.objects
+    assert manifest["counts"]["dropped"]["small"] == summary.dropped["small"] > 0
 
 
 # Options
@@ -389,5 +443,40 @@ def test_chips_at_the_cap_are_told(write_raster: WriteRaster) -> None:
     network = RectangleDetector()
     network.card = CARD.model_copy(update={"inference": {"detections": 1}})
     found = predict_scene(write_raster(town(SHEDS[0])), network)
-    assert found.attrs["capped_chips"] >= 1
-    assert "reached the number of detections the model gives at most" in found.attrs["notices"][-1]
+    assert_same_objects(found, [footprint(SHEDS[0], Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000))])
+    assert found.attrs["split_chips"] >= 1
+    assert any("looked at in quarters" in notice for notice in found.attrs["notices"])
+    assert any("objects may be missing" in notice for notice in found.attrs["notices"])
+
+
+# What is chosen and how it is drawn
+
+
+def test_classes_boxes_and_areas_choose_objects(write_raster: WriteRaster) -> None:
+    path = write_raster(town(*SHEDS))
+    network = RectangleDetector()
+    assert len(predict_scene(path, network, classes=["shed"])) == len(SHEDS)
+    assert len(predict_scene(path, network, classes=["hall"])) == 0
+    with pytest.raises(UsageError, match="--classes barn: rectangles does not know it; it knows shed, hall"):
+        predict_scene(path, network, classes=["barn"])
+    areas = sorted((x2 - x1) * (y2 - y1) / 4 for x1, y1, x2, y2 in SHEDS)
+    found = predict_scene(path, network, min_area=areas[2] - 0.5)
+    assert len(found) == sum(area >= areas[2] - 0.5 for area in areas)
+    assert found.attrs["dropped"]["small"] == len(SHEDS) - len(found)
+    box = (500_000, 5_000_000 - 40, 500_000 + 40, 5_000_000)  # the upper left 80 x 80 px
+    assert len(predict_scene(path, network, bbox=box)) == 1
+    with pytest.raises(InputError, match="--bbox: does not touch"):
+        predict_scene(path, network, bbox=(0, 0, 1, 1))
+
+
+def test_outlines_are_simplified_and_squared_on_the_ground(write_raster: WriteRaster) -> None:
+    crs, transform = PLACES["lat/lon"]
+    path = write_raster(town(*SHEDS), crs=crs, transform=transform)
+    found = predict_scene(path, RectangleDetector(masks=True), gsd="native", simplify=0.2, regularize=True)
+    assert_same_objects(found, [footprint(box, transform) for box in SHEDS], least=0.99)
+    assert (shapely.get_num_coordinates(found.geometry.to_numpy()) == 5).all()
+
+
+def test_an_unknown_option_is_named(write_raster: WriteRaster) -> None:
+    with pytest.raises(UsageError, match="scor: no such option of a prediction; there are score,"):
+        predict_scene(write_raster(town()), RectangleDetector(), scor=0.3)

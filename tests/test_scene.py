@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.windows import Window
 
 from d2det_geo.errors import InputError, UsageError
-from d2det_geo.pipeline.objects import to_scene_px
+from d2det_geo.places import mapped_back
 from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.raster.windows import scene_windows
 from d2det_geo.vector.polygons import to_world
@@ -58,22 +58,35 @@ def test_pixels_survive_the_way_to_the_world_and_back(
     with open_scene(write_raster(noise(5, 7), transform=transform, crs=crs)) as scene:
         point = shapely.Point(x, y)
         square = point.buffer(3, quad_segs=1)
-        back = to_scene_px(to_world(np.array([square], dtype=object), scene.transform)[0], scene)
+        back = mapped_back(to_world(np.array([square], dtype=object), scene.transform)[0], scene.transform)
         assert np.hypot(*(np.array(back.centroid.coords[0]) - (x, y))) < 1e-6
         assert back.hausdorff_distance(square) < 1e-6
         assert np.allclose(scene.transform, transform, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("transform", "crs"), [(None, None), (None, "EPSG:32633"), (Affine(0.5, 0, 9, 0, -0.5, 9), None)]
+    ("transform", "crs", "why"),
+    [
+        (None, None, "no georeference: coordinates are pixels"),
+        (
+            None,
+            "EPSG:32633",
+            "no geotransform (a CRS alone): coordinates are pixels; set one with gdal_edit.py -a_ullr",
+        ),
+        (
+            Affine(0.5, 0, 9, 0, -0.5, 9),
+            None,
+            "no CRS (a geotransform alone): coordinates are pixels; set one with gdal_edit.py -a_srs",
+        ),
+    ],
 )
 def test_without_georeference_coordinates_are_pixels(
-    write_raster: WriteRaster, transform: Affine | None, crs: str | None
+    write_raster: WriteRaster, transform: Affine | None, crs: str | None, why: str
 ) -> None:
     with open_scene(write_raster(noise(20, 30), transform=transform, crs=crs), gsd_m=0.1) as scene:
         assert (scene.crs, scene.transform, scene.gsd_m) == (None, Affine.identity(), None)
         assert (scene.grid_width, scene.grid_height, scene.scale) == (30, 20, (1, 1))
-        assert scene.notices == ("no georeference: coordinates are pixels",)
+        assert scene.notices == (why,)
 
 
 def test_a_scene_that_is_nowhere_is_refused(write_raster: WriteRaster) -> None:
@@ -224,23 +237,95 @@ def test_bands_that_are_not_there_are_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    ("count", "profile", "message"),
+    ("count", "profile", "notice"),
     [
-        (1, {}, "has 1 band and the model wants red, green, blue; name three, for example --bands 1,1,1"),
-        (2, {"photometric": "minisblack"}, "has 2 bands and"),
-        (2, {"alpha": "yes"}, "has 1 band and alpha and"),
-        (1, {"photometric": "palette"}, "has 1 band of palette indices .* gdal_translate -expand rgb"),
+        (1, {}, "band 1 alone is shown to the model as grey"),
+        (2, {"photometric": "minisblack"}, "band 1 of 2 is shown to the model as grey; --bands chooses"),
     ],
 )
-def test_too_few_bands_are_refused(
-    write_raster: WriteRaster, count: int, profile: dict[str, str], message: str
+def test_a_grey_band_is_all_three_colours(
+    write_raster: WriteRaster, count: int, profile: dict[str, str], notice: str
 ) -> None:
-    path = write_raster(noise(5, 7, bands=count), **profile)
-    if profile.get("photometric") == "palette":
-        with rasterio.open(path, "r+") as dataset:
-            dataset.write_colormap(1, {index: (index, 0, 255 - index, 255) for index in range(256)})
-    with pytest.raises(InputError, match=rf"scene\.tif: {message}"):
-        open_scene(path)
+    image = noise(20, 30, bands=count)
+    chip, valid, notices = read_all(write_raster(image, **profile))
+    np.testing.assert_array_equal(chip, np.stack([image[0]] * 3))
+    assert valid.all()
+    assert notices == (notice,)
+
+
+def test_a_grey_band_is_masked_by_its_alpha(write_raster: WriteRaster) -> None:
+    image = noise(20, 30, bands=2)
+    image[1] = np.where(RNG.random((20, 30)) < 0.5, 0, 255)
+    chip, valid, _ = read_all(write_raster(image, alpha="yes"))
+    np.testing.assert_array_equal(valid, image[1] > 0)
+    np.testing.assert_array_equal(chip, np.stack([image[0] * valid] * 3))
+
+
+@pytest.mark.parametrize(("dtype", "gsd_m"), [("uint8", None), ("uint16", None), ("uint8", 0.3), ("uint8", 1.3)])
+def test_indices_are_shown_as_their_colours(write_raster: WriteRaster, dtype: str, gsd_m: float | None) -> None:
+    palette = RNG.integers(0, 256, (256, 3))
+    path = write_raster(noise(40, 60, bands=1).astype(dtype), photometric="palette")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, {index: (*colour, 255) for index, colour in enumerate(palette.tolist())})
+    with open_scene(path, gsd_m=gsd_m) as scene, rasterio.open(path) as oracle:
+        chip, valid = scene.read(whole(scene))
+        shape = (scene.grid_height, scene.grid_width)
+        indices = oracle.read(1, out_shape=shape, resampling=Resampling.nearest)  # they have no mean
+        assert scene.scaling is None
+    np.testing.assert_array_equal(chip, palette[indices].transpose(2, 0, 1))
+    assert valid.all()
+
+
+def test_transparent_indices_are_no_image(write_raster: WriteRaster) -> None:
+    indices = noise(20, 30, bands=1)
+    with rasterio.open(path := write_raster(indices).with_suffix(".png"), "w", **PNG) as dataset:
+        dataset.write_colormap(1, {index: (9, 8, 7, 0 if 3 < index < 90 else 255) for index in range(256)})
+        dataset.write(indices)
+    chip, valid, _ = read_all(path)
+    np.testing.assert_array_equal(valid, (indices[0] <= 3) | (indices[0] >= 90))
+    np.testing.assert_array_equal(chip[0], 9 * valid)
+
+
+PNG = {"driver": "PNG", "width": 30, "height": 20, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"} | {
+    "transform": Affine(1, 0, 5e5, 0, -1, 5e6)
+}
+RGBA = {"photometric": "rgb", "alpha": "yes"}
+
+
+def test_near_infrared_called_alpha_masks_nothing(write_raster: WriteRaster) -> None:
+    image = noise(60, 80, bands=4)
+    image[3, :30] = 0  # water
+    chip, valid, notices = read_all(write_raster(image, **RGBA))
+    assert valid.all()
+    np.testing.assert_array_equal(chip, image[:3])
+    assert len(notices) == 1
+    assert notices[0].startswith("band 4 is called alpha but looks like image (near infrared?), so it masks nothing;")
+    assert "--bands" in notices[0]
+
+
+def soft(alpha: NDArray[np.uint8]) -> None:
+    alpha[:, :8] = np.arange(0, 248, 31)  # a feathered edge
+
+
+def faint(alpha: NDArray[np.uint8]) -> None:
+    alpha[:] = 128
+
+
+def shaded(alpha: NDArray[np.uint8]) -> None:
+    alpha[:30] = RNG.integers(0, 4, (30, 80)) * 60
+
+
+@pytest.mark.parametrize("draw", [soft, faint, shaded])
+def test_an_alpha_band_that_is_one_is_believed(
+    write_raster: WriteRaster, draw: Callable[[NDArray[np.uint8]], None]
+) -> None:
+    image = noise(60, 80, bands=4)
+    image[3] = 255
+    image[3, 40:45] = 0
+    draw(image[3])
+    _, valid, notices = read_all(write_raster(image, **RGBA))
+    np.testing.assert_array_equal(valid, image[3] > 0)
+    assert notices == ()
 
 
 # Radiometry
@@ -259,6 +344,7 @@ def test_other_types_are_scaled_once_for_the_scene(write_raster: WriteRaster, dt
     np.testing.assert_allclose(full, expected, atol=0.51)
     np.testing.assert_array_equal(chip, full[:, 60:77, 20:51])
     assert scene.notices == (f"{dtype} values {low:.6g} to {high:.6g} are scaled to 0 to 255",)
+    assert scene.scaling == {"low": low, "high": high, "from": "2nd to 98th percentile"}
 
 
 def test_the_range_is_that_of_valid_pixels(write_raster: WriteRaster) -> None:

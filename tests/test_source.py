@@ -14,8 +14,9 @@ from rasterio.env import get_gdal_config
 from rasterio.windows import Window
 
 from d2det_geo.errors import InputError
+from d2det_geo.raster.blocks import cache_bytes
 from d2det_geo.raster.scene import open_scene
-from d2det_geo.raster.source import _BlockCache, cache_bytes, read_pixels
+from d2det_geo.raster.source import _BlockCache, read_pixels
 
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 
@@ -188,3 +189,79 @@ def test_readers_at_once_leave_the_cache_as_it_was() -> None:
     assert get_gdal_config("GDAL_CACHEMAX") == 2**24
     second.__exit__(None, None, None)
     assert get_gdal_config("GDAL_CACHEMAX") == before
+
+
+# Headers that no image has
+
+
+def vrt(path: Path, width: int, height: int, bands: int = 3) -> Path:
+    """A raster of any size in a few bytes."""
+    band = "<VRTRasterBand dataType='Byte' band='{}'/>"
+    path.write_text(
+        f"<VRTDataset rasterXSize='{width}' rasterYSize='{height}'>"
+        f"{''.join(map(band.format, range(1, bands + 1)))}</VRTDataset>"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(2**31 - 1, 2**31 - 1), (2**31 - 1, 3), (3, 2**27), (5_000_000, 5_000_000)]
+)
+def test_absurd_sizes_are_refused(tmp_path: Path, width: int, height: int) -> None:
+    assert f"says it has {width} x {height} px, more than any image" in refusal(
+        vrt(tmp_path / "vast.vrt", width, height)
+    )
+
+
+def test_a_country_at_20_cm_is_not_absurd(tmp_path: Path) -> None:
+    with open_scene(vrt(tmp_path / "country.vrt", 4_000_000, 3_000_000)) as scene:
+        assert scene.width == 4_000_000
+
+
+def test_absurd_counts_of_bands_are_refused(tmp_path: Path) -> None:
+    assert "says it has 5000 bands" in refusal(vrt(tmp_path / "many.vrt", 30, 20, 5000))
+
+
+def test_blocks_that_no_memory_holds_are_refused(tmp_path: Path) -> None:
+    path, side = tmp_path / "block.tif", {"width": 20_000, "height": 20_000, "blockxsize": 20_000, "blockysize": 20_000}
+    layout = {"tiled": True, "SPARSE_OK": True, "compress": "deflate", "interleave": "pixel", "crs": "EPSG:32633"}
+    place = {"transform": rasterio.Affine(1, 0, 5e5, 0, -1, 5e6)}
+    with rasterio.open(path, "w", driver="GTiff", count=3, dtype="uint8", **side, **layout, **place):
+        pass
+    assert "is stored in blocks of 20000 x 20000 px, 1.1 GiB each; rewrite it in tiles" in refusal(path)
+
+
+def test_a_header_gdal_complains_of_is_refused(write_raster: WriteRaster) -> None:
+    path = write_raster(noise(20, 30))
+    content = path.read_bytes()
+    for before, after in (((1025, 0, 1), (1025, 256, 1)), ((33550, 12, 3), (33550, 1036, 3))):
+        old, new = (np.array(values, np.uint16).tobytes() for values in (before, after))  # a key, and the pixel scale
+        assert old in content
+        content = content.replace(old, new)
+    path.write_bytes(content)
+    assert "not a raster GDAL can read" in refusal(path)
+
+
+def test_a_truncated_jpeg_is_not_grey(write_raster: WriteRaster) -> None:
+    path = write_raster(noise(256, 320), "scene.jpg", driver="JPEG", transform=None, crs=None)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with open_scene(path) as scene, pytest.raises(InputError, match="cannot read columns 0 to 320, rows 0 to 256"):
+        scene.read(Window(0, 0, 320, 256))
+
+
+# Scenes that are mostly empty
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (7000, 3000), (9000, 9900)])
+def test_the_range_of_a_vast_empty_scene_is_that_of_its_image(tmp_path: Path, corner: tuple[int, int]) -> None:
+    path = tmp_path / "sparse.tif"
+    values = np.random.default_rng(3).integers(1000, 3000, (3, 100, 100), dtype=np.uint16)
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(1, 0, 5e5, 0, -1, 5e6), "nodata": 0}
+    shape = {"width": 10_000, "height": 10_000, "count": 3, "dtype": "uint16"}
+    layout = {"tiled": True, "SPARSE_OK": True, "compress": "deflate"}
+    with rasterio.open(path, "w", driver="GTiff", **place, **shape, **layout) as dataset:
+        dataset.write(values, window=Window(*corner, 100, 100))
+    with open_scene(path) as scene:
+        scaling = scene.scaling
+    assert scaling is not None
+    assert (scaling["low"], scaling["high"]) == pytest.approx((1040, 2960), abs=30)

@@ -300,7 +300,7 @@ def test_what_was_made_of_labels_and_aoi_is_said(tmp_path):
     scene = write_scene(tmp_path / "scene.tif", Affine.identity(), crs=None)
     summary = tile_scene(scene, tmp_path / "chips", labels=labels, aoi=aoi, chip_size=200, overlap=0)
     text = "may be longitude and latitude, but taken to be in pixels like what it goes with"
-    assert summary.notices == (f"{aoi}: {text}", f"{labels}: {text}")
+    assert summary.notices == ("no georeference: coordinates are pixels", f"{aoi}: {text}", f"{labels}: {text}")
     assert read_book(summary.out)["annotations"][0]["bbox"] == [10, 10, 40, 30]
     placed = write_labels(tmp_path / "l.gpkg", [shapely.box(10, 10, 50, 40)])
     with pytest.raises(InputError, match=r"l\.gpkg: is in WGS 84 .* has no georeference"):

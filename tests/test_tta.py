@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2det_cli.options import parse_tta
+from d2det_cli.texts import parse_tta
 from d2det_geo.detections import MASK_SIDE, Detections
 from d2det_geo.errors import UsageError
 from d2det_geo.model.build import Architecture, ProposalLimits, build_model

@@ -186,4 +186,4 @@ def test_a_scene_whose_labels_are_wrong_is_closed(scene, tmp_path, monkeypatch):
     monkeypatch.setattr(vector, "open_scene", open_and_note)
     with pytest.raises(InputError, match="no such file"):
         labelled_scene(scene[0], tmp_path / "missing.gpkg", class_map=CLASSES)
-    assert opened[0]._dataset.closed
+    assert opened[0]._reader.dataset.closed

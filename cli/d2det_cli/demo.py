@@ -10,6 +10,7 @@ import typer
 
 from d2det_cli import options
 from d2det_cli.progress import ProgressMode, progress
+from d2det_cli.say import print_json, say
 from d2det_cli.tables import demo_table
 
 TRAINED_ON = range(1000, 1012)  # seeds of the towns the packaged model has seen: configs/buildings.yaml
@@ -36,11 +37,11 @@ def demo(
         result = run_demo(out, seed=seed, size=size, model=model, device=device, progress=report)
     if as_json:
         files = {name: str(path) for name, path in result.files.items()}
-        options.print_json({**asdict(result), "files": files})
+        print_json({**asdict(result), "files": files})
         return
     if not quiet:
         if seed in TRAINED_ON and result.model == "buildings":
-            options.say(f"notice: the model was trained on town {seed}, so its scores here say little")
+            say(f"notice: the model was trained on town {seed}, so its scores here say little")
         for notice in result.notices:
-            options.say(f"notice: {notice}")
+            say(f"notice: {notice}")
     typer.echo(demo_table(result))

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import typer
 
-from d2det_cli.options import AsJson, print_json
+from d2det_cli.options import AsJson
+from d2det_cli.say import print_json
 from d2det_geo.errors import DependencyError
 
 SIGNS = {"ok": "ok", "warning": "warn", "broken": "BROKEN"}

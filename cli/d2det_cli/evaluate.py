@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from d2det_cli import options
+from d2det_cli import options, texts
 from d2det_cli.gates import check_gates, parse_gates
+from d2det_cli.say import print_json, say
 from d2det_cli.tables import scores_table
 
 
@@ -37,7 +38,7 @@ def evaluate(
     Example: d2det evaluate --truth roofs.gpkg --pred buildings.gpkg --fail-under f1=0.7
     """
     gates = parse_gates(fail_under or [])
-    mapping, ignored = options.parse_class_map(class_map), options.parse_names(ignore)
+    mapping, ignored = texts.parse_class_map(class_map), texts.parse_names(ignore)
     from d2det_geo.pipeline.evaluate import evaluate_files
 
     report = evaluate_files(
@@ -52,6 +53,6 @@ def evaluate(
         class_field=class_field,
     )
     for notice in report.notices:
-        options.say(f"notice: {notice}")
-    options.print_json(report.to_json()) if as_json else typer.echo(scores_table(report))
+        say(f"notice: {notice}")
+    print_json(report.to_json()) if as_json else typer.echo(scores_table(report))
     check_gates(report.metrics, gates)

@@ -33,7 +33,8 @@ class Commands(TyperGroup):
             known = explained(error)
             if known is None:
                 raise
-            typer.echo(f"d2det: error: {' '.join(str(known).splitlines())}", err=True)
+            words = [str(known), *getattr(error, "__notes__", ())]
+            typer.echo(f"d2det: error: {' '.join('; '.join(words).splitlines())}", err=True)
             raise typer.Exit(known.exit_code) from None
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from d2det_cli import options
+from d2det_cli.say import print_json, say
 
 
 def import_weights(
@@ -31,6 +32,6 @@ def import_weights(
 
     summary = run(checkpoint, arch, out, overwrite=overwrite)
     if not quiet:
-        options.say(f"{out}: {summary.tensors} tensors of D2Det {arch}")
+        say(f"{out}: {summary.tensors} tensors of D2Det {arch}")
     if as_json:
-        options.print_json({"out": str(out), "arch": summary.arch, "tensors": summary.tensors})
+        print_json({"out": str(out), "arch": summary.arch, "tensors": summary.tensors})

@@ -12,7 +12,9 @@ from d2det_cli.evaluate import evaluate
 from d2det_cli.failures import Commands
 from d2det_cli.import_weights import import_weights
 from d2det_cli.models import models
+from d2det_cli.plan import plan
 from d2det_cli.predict import predict
+from d2det_cli.selftest import selftest
 from d2det_cli.tile import tile
 from d2det_cli.train import train
 
@@ -30,8 +32,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: quick to load, easy to grep
     pretty_exceptions_enable=False,  # a bug shows Python's own traceback
 )
-for command in (predict, train, tile, evaluate, models, demo, doctor, import_weights):
+for command in (predict, plan, train, tile, evaluate, models, demo, doctor, import_weights):
     app.command()(command)
+app.add_typer(selftest, name="selftest")
 
 
 def _version(wanted: bool) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from d2det_cli.cards import card_text, cards_table
-from d2det_cli.options import AsJson, print_json
+from d2det_cli.options import AsJson
+from d2det_cli.say import print_json
 
 
 def models(

@@ -1,58 +1,67 @@
-"""`d2det predict`: a scene in, vector objects out."""
+"""`d2det predict`: scenes in, vector objects out."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import sys
 from typing import Annotated, Any
 
 import typer
 
-from d2det_cli import options
-from d2det_cli.options import print_json, say
-from d2det_cli.progress import ProgressMode, progress
+from d2det_cli import options, texts
+from d2det_cli.failures import GO_ON
+from d2det_cli.options import OnError
+from d2det_cli.progress import ProgressMode
 
 
 def predict(
-    scene: options.Scene,
+    ctx: typer.Context,
+    scenes: options.Scenes,
     *,
-    out: options.OutFile,
+    out: options.OutFile = None,
+    out_dir: options.OutDir = None,
+    format: options.Format = None,
     model: options.Model = "buildings",
     score: Annotated[
         float | None, typer.Option(min=0, max=1, metavar="S", help="Least score, 0 to 1.  [default: the model's]")
     ] = None,
+    classes: options.Classes = "",
     aoi: options.Aoi = None,
+    bbox: options.BBox = None,
     device: options.Device = "auto",
     chip_size: options.ChipSize = None,
     overlap: options.Overlap = None,
     batch_size: options.BatchSize = None,
+    max_memory: options.MaxMemory = None,
     gsd: options.Gsd = "bundle",
     bands: options.Bands = None,
     nodata: options.Nodata = None,
+    allow_oblique: options.Oblique = False,
     tta: options.Tta = "",
+    crs: options.Crs = None,
+    simplify: options.Simplify = None,
+    regularize: options.Regularize = False,
+    min_area: options.MinArea = 0.0,
     overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    on_error: options.OnErrorOption = OnError.fail,
     show: options.Progress = ProgressMode.auto,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find the objects of a scene and write their outlines.
+    """Find the objects of scenes and write their outlines.
 
     Example: d2det predict town.tif -o buildings.gpkg --score 0.4
     """
-    source: dict[str, Any] = {"gsd": options.parse_gsd(gsd), "bands": options.parse_bands(bands), "nodata": nodata}
+    source: dict[str, Any] = {"gsd": texts.parse_gsd(gsd), "bands": texts.parse_bands(bands), "nodata": nodata}
     tiling: dict[str, Any] = {"chip_size": chip_size, "overlap": overlap, "batch_size": batch_size, "device": device}
-    views = options.parse_tta(tta)
-    from d2det_geo.pipeline.predict import predict_to_file
+    area: dict[str, Any] = {"aoi": aoi, "bbox": texts.parse_bbox(bbox), "oblique": allow_oblique}
+    chosen: dict[str, Any] = {"score": score, "classes": texts.parse_names(classes), "min_area": min_area}
+    shape = {"simplify": simplify, "regularize": regularize, "max_memory": texts.parse_size(max_memory)}
+    from d2det_cli.predictions import Talk, predict_into
 
-    with progress(show, "predict", quiet=quiet) as report:
-        summary = predict_to_file(
-            scene, out, model, overwrite=overwrite, score=score, aoi=aoi, progress=report, **source, **tiling, **views
-        )
-    if not quiet:
-        for notice in summary.notices:
-            say(f"notice: {notice}")
-        say(f"{out}: {summary.objects} objects from {summary.chips} chips in {sum(summary.seconds.values()):.1f} s")
-    if verbose:
-        say(", ".join(f"{step} {seconds:.2f} s" for step, seconds in summary.seconds.items()))
-    if as_json:
-        print_json({"out": str(out), **asdict(summary)})
+    if out != "-":
+        ctx.meta[GO_ON] = f"go on with: {texts.resuming(sys.argv)}"
+    what = source | tiling | area | chosen | shape | texts.parse_tta(tta)
+    where = {"format": format, "crs": crs, "overwrite": overwrite, "resume": resume}
+    predict_into(scenes, out, out_dir, model, on_error, Talk(show, verbose, quiet, as_json), where, what)

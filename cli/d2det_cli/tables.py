@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from d2det_geo.pipeline.demo import DemoReport
     from d2det_geo.pipeline.evaluate import Report
+    from d2det_geo.pipeline.selftest.errors import Errors
+    from d2det_geo.pipeline.selftest.geo import GeoCheck
 
 SCORES = ("ap", "ap50", "ap75", "precision", "recall", "f1")
 
@@ -57,3 +59,21 @@ def demo_table(demo: DemoReport) -> str:
         *((name, str(path)) for name, path in demo.files.items()),
     ]
     return table(rows)
+
+
+def geo_table(check: GeoCheck) -> str:
+    """Show a check of places: one row for each file and kind of target."""
+    head = ["gsd", "file", "where", "targets", "lost", "doubled", "bias x", "bias y", "rms", "max px", "max cm"]
+    rows = [head]
+    for run in check.runs:
+        parts = {"all": run.comparison.all, **run.comparison.by_kind}
+        rows += [[run.gsd, run.format[1:], where, *_places_row(errors)] for where, errors in parts.items()]
+    place = f"{check.scene}: {check.width} x {check.height} px, {check.crs or 'no CRS'}"
+    return f"{table(rows, right=3)}\n{place}; errors in px of the scene"
+
+
+def _places_row(errors: Errors) -> list[str]:
+    numbers = (errors.bias_x_px, errors.bias_y_px, errors.rms_px, errors.max_px)
+    centimetres = math.nan if errors.max_cm is None else errors.max_cm
+    counts = (errors.targets, errors.lost, errors.doubled)
+    return [*map(str, counts), *map(number, numbers), "-" if math.isnan(centimetres) else f"{centimetres:.2f}"]

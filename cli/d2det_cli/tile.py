@@ -10,6 +10,7 @@ import typer
 
 from d2det_cli import options
 from d2det_cli.progress import ProgressMode, progress
+from d2det_cli.say import print_json, say
 
 
 def tile(
@@ -45,9 +46,9 @@ def tile(
             progress=report,
         )
     if as_json:
-        options.print_json({**asdict(summary), "out": str(out)})
+        print_json({**asdict(summary), "out": str(out)})
     if not quiet:
         cut = "" if summary.objects is None else f", {summary.annotations} annotations of {summary.objects} objects"
         repaired = f", {summary.repaired} repaired" if summary.repaired else ""
         skipped = f", {summary.skipped} outside the area skipped" if summary.skipped else ""
-        options.say(f"{out}: {summary.chips} chips{skipped}{cut}{repaired}")
+        say(f"{out}: {summary.chips} chips{skipped}{cut}{repaired}")

@@ -11,6 +11,7 @@ import typer
 from d2det_cli import options
 from d2det_cli.failures import GO_ON
 from d2det_cli.progress import ProgressMode, progress
+from d2det_cli.say import say
 from d2det_geo.errors import UsageError
 
 
@@ -58,4 +59,4 @@ def train(
         summary = run(settings, out, **start, progress=stepped, command=command)
     if not quiet:
         scores = "".join(f", {name} {value:.3f}" for name, value in summary.scores.items())
-        options.say(f"{summary.bundle}: {summary.steps} steps in {summary.seconds / 60:.1f} min{scores}")
+        say(f"{summary.bundle}: {summary.steps} steps in {summary.seconds / 60:.1f} min{scores}")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 
 from d2det_geo.errors import InputError
 
 IGNORE = -1  # label of a class that marks regions to ignore
-
-Shape = TypeVar("Shape", shapely.Geometry, NDArray[np.object_])
 
 
 def no_geometries() -> NDArray[np.object_]:
@@ -93,10 +89,3 @@ class ClassMap:
             f"{source}: class {target!r} is not one of the model's ({', '.join(self.classes)}); "
             f"map it in class_map ({name!r}: '' drops it) or list it under ignore"
         )
-
-
-def mapped(geometry: Shape, transform: Affine) -> Shape:
-    """Move one geometry, or an array of them, by an affine map."""
-    a, b, c, d, e, f = transform[:6]
-    linear, offset = np.array([[a, d], [b, e]]), np.array([c, f])
-    return shapely.transform(geometry, lambda points: points @ linear + offset)  # type: ignore[no-any-return]

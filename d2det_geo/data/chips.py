@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from torch import Tensor
 
-from d2det_geo.data.annotations import mapped
 from d2det_geo.data.augment import Augment, change_colours, draw_turn, warp
 from d2det_geo.data.cells import object_cells
 from d2det_geo.data.images import LabelledImage
 from d2det_geo.data.visible import covering_boxes, visible_objects
+from d2det_geo.places import mapped
 
 __all__ = ["MASK_CELLS", "Augment", "ChipSampler", "TrainingChip", "draw_chip"]
 

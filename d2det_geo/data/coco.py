@@ -13,13 +13,14 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped
+from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap
 from d2det_geo.data.coco_file import CocoFile, ImageRow, ObjectRow, read_coco
 from d2det_geo.data.coco_shapes import outline
 from d2det_geo.data.images import LabelledImage, Read
 from d2det_geo.data.pixels import Decoder, image_decoder
 from d2det_geo.data.resample import resampled
 from d2det_geo.errors import InputError
+from d2det_geo.places import mapped
 from d2det_geo.vector.repair import polygonal
 
 CACHED_IMAGES = 16  # decoded images kept in memory per file

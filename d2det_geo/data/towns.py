@@ -6,10 +6,10 @@ import numpy as np
 import shapely
 from affine import Affine
 
-from d2det_geo.data.annotations import mapped
 from d2det_geo.data.images import LabelledImage, array_reader
 from d2det_geo.data.resample import resampled
 from d2det_geo.data.vector import judge_inside
+from d2det_geo.places import mapped
 from d2det_geo.town import make_town
 from d2det_geo.vector.repair import polygonal
 

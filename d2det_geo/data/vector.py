@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from d2det_geo.aoi import LEAST_SHARE_INSIDE
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap, mapped
+from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap
 from d2det_geo.data.images import LabelledImage
 from d2det_geo.errors import InputError
+from d2det_geo.places import Extent, Shape, extent, mapped, mapped_back
 from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.vector.readers import read_aoi, read_objects
 from d2det_geo.vector.repair import polygonal
@@ -55,35 +56,43 @@ def labelled_scene(
 
 
 def _labelled(scene: Scene, labels: Path, class_map: ClassMap, aoi: Path | None, class_field: str) -> LabelledImage:
-    to_grid = Affine.scale(1 / scene.scale[0], 1 / scene.scale[1]) @ ~scene.transform
-    extent = shapely.box(0, 0, scene.grid_width, scene.grid_height)
-    frame = read_objects(labels, crs=scene.crs or "pixels")
+    whole = shapely.box(0, 0, scene.grid_width, scene.grid_height)
+    frame = read_objects(labels, crs=scene.crs or "pixels", extent=_extent(scene))
     if frame.empty:
         raise InputError(f"{labels}: holds no labels; give a file with at least one polygon")
-    polygons = polygonal(mapped(frame.geometry.to_numpy(), to_grid))
-    if not shapely.intersects(polygons, extent).any():
+    polygons = polygonal(_in_grid(frame.geometry.to_numpy(), scene))
+    if not shapely.intersects(polygons, whole).any():
         raise InputError(
             f"{labels}: no label lies inside {scene.path}; check that the two belong together, and their CRS"
         )
-    usable = None if aoi is None else _usable_area(aoi, scene, to_grid, extent)
+    usable = None if aoi is None else _usable_area(aoi, scene, whole)
     names = _labels(frame, labels, class_field, class_map)
     return LabelledImage(
         name=scene.path,
         width=scene.grid_width,
         height=scene.grid_height,
-        annotations=judge_inside(polygons, names, extent if usable is None else usable),
+        annotations=judge_inside(polygons, names, whole if usable is None else usable),
         read=_SceneReader(scene),
         aoi=usable,
     )
 
 
-def _usable_area(aoi: Path, scene: Scene, to_grid: Affine, extent: shapely.Geometry) -> shapely.Geometry:
+def _extent(scene: Scene) -> Extent:
+    return extent(scene.transform, scene.width, scene.height)
+
+
+def _in_grid(geometry: Shape, scene: Scene) -> Shape:
+    """World -> grid px."""
+    return mapped(mapped_back(geometry, scene.transform), Affine.scale(1 / scene.scale[0], 1 / scene.scale[1]))
+
+
+def _usable_area(aoi: Path, scene: Scene, whole: shapely.Geometry) -> shapely.Geometry:
     """The part of an AOI that lies in the scene, grid px."""
-    area = mapped(read_aoi(aoi, scene.crs or "pixels").area, to_grid)
+    area = _in_grid(read_aoi(aoi, scene.crs or "pixels", extent=_extent(scene)).area, scene)
     if scene.scale != (1.0, 1.0):
         # A resampled pixel mixes in its neighbours' surroundings, which may lie beyond the AOI.
         area = shapely.buffer(area, -1.0, join_style="mitre")
-    usable = polygonal(np.array([shapely.intersection(area, extent)], dtype=object))[0]
+    usable = polygonal(np.array([shapely.intersection(area, whole)], dtype=object))[0]
     if usable.is_empty:
         raise InputError(f"{aoi}: the AOI does not touch {scene.path}; check that the two belong together")
     return usable

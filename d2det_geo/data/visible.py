@@ -7,7 +7,8 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from d2det_geo.data.annotations import Annotations, mapped
+from d2det_geo.data.annotations import Annotations
+from d2det_geo.places import mapped
 from d2det_geo.vector.repair import polygonal
 
 LEAST_SHARE = 0.25  # an object of which less is seen is ignored

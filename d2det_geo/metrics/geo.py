@@ -115,7 +115,8 @@ def frame_for(*frames: gpd.GeoDataFrame) -> CRS:
 
 
 def _centres(frame: gpd.GeoDataFrame) -> NDArray[np.float64]:
-    bounds = shapely.bounds(frame.geometry.to_numpy())
+    # Part by part: the halves of an object split at the antimeridian lie on both ends of the longitudes.
+    bounds = shapely.bounds(shapely.get_parts(frame.geometry.to_numpy()))
     middle = (bounds[:, :2] + bounds[:, 2:]) / 2
     to_degrees = Transformer.from_crs(frame.crs, "EPSG:4326", always_xy=True)
     degrees: NDArray[np.float64] = np.stack(to_degrees.transform(middle[:, 0], middle[:, 1]), axis=1)

@@ -8,8 +8,8 @@ import shapely
 from affine import Affine
 from rasterio.crs import CRS
 
-from d2det_geo.data.annotations import mapped
 from d2det_geo.errors import InputError
+from d2det_geo.places import extent, mapped_back
 from d2det_geo.vector.readers import read_aoi
 
 
@@ -31,8 +31,8 @@ def scene_area(
     Raises:
         InputError: the file cannot be read, or misses the scene.
     """
-    aoi = read_aoi(path, crs or "pixels")
-    area = mapped(aoi.area, ~transform)
+    aoi = read_aoi(path, crs or "pixels", extent=extent(transform, *size))
+    area = mapped_back(aoi.area, transform)
     if not area.intersects(shapely.box(0, 0, *size)):
         raise InputError(f"{path}: the AOI does not touch {scene}; check that the two belong together, and their CRS")
     return area, aoi.notices

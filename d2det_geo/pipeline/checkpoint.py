@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from d2det_geo.config import Config
 from d2det_geo.errors import InputError, UsageError
-from d2det_geo.vector.writers import atomic_path
+from d2det_geo.vector.output import atomic_path
 
 FILE = "checkpoint.pt"
 _DAMAGE = (OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, pickle.UnpicklingError)

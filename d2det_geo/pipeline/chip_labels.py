@@ -17,8 +17,8 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from d2det_geo.aoi import LEAST_SHARE_INSIDE
-from d2det_geo.data.annotations import mapped
 from d2det_geo.errors import InputError
+from d2det_geo.places import extent, mapped, mapped_back
 from d2det_geo.vector.readers import read_objects, reading_notices
 from d2det_geo.vector.repair import polygonal
 
@@ -81,7 +81,12 @@ class Labels:
 
 
 def read_labels(
-    path: Path, crs: CRS | None, transform: Affine, class_field: str, aoi: shapely.Geometry | None
+    path: Path,
+    crs: CRS | None,
+    transform: Affine,
+    size: tuple[int, int],
+    class_field: str,
+    aoi: shapely.Geometry | None,
 ) -> Labels:
     """Read the objects of a scene.
 
@@ -89,14 +94,15 @@ def read_labels(
         path: vector file of polygons; zero objects are fine.
         crs: of the scene; None if the labels are in scene px.
         transform: of the scene, px -> world.
+        size: (width, height) of the scene, px.
         class_field: attribute that holds the class. Without it all objects are of one class, ``object``.
         aoi: area in scene px, or None.
 
     Raises:
         InputError: the file cannot be read, or an object has no class.
     """
-    frame = read_objects(path, crs=crs or "pixels")
-    polygons = polygonal(mapped(frame.geometry.to_numpy(), ~transform))
+    frame = read_objects(path, crs=crs or "pixels", extent=extent(transform, *size))
+    polygons = polygonal(mapped_back(frame.geometry.to_numpy(), transform))
     names, categories = _classes(frame, class_field, path)
     if aoi is None:
         ignored = np.zeros(len(frame), np.bool_)

@@ -20,12 +20,14 @@ from d2det_geo.model.bundle import read_card
 from d2det_geo.pipeline.detect import Progress
 from d2det_geo.pipeline.device import choose_device
 from d2det_geo.pipeline.evaluate import evaluate_files
-from d2det_geo.pipeline.predict import CardedDetector, predict_to_file
+from d2det_geo.pipeline.loaded import CardedDetector
+from d2det_geo.pipeline.predict import predict_to_file
 from d2det_geo.pipeline.preview import draw_preview
 from d2det_geo.town import Town, make_town
+from d2det_geo.vector.output import atomic_path
 from d2det_geo.vector.polygons import to_world
 from d2det_geo.vector.readers import read_objects
-from d2det_geo.vector.writers import atomic_path, write_objects
+from d2det_geo.vector.writers import write_objects
 
 DEMO_SEED = 7
 """A town no shipped model has seen: training draws its towns from seeds 1000 and up."""

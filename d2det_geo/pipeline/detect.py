@@ -5,76 +5,67 @@ It knows no file and no world: ``predict`` feeds it a scene, ``train`` its valid
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from rasterio.windows import Window
-from torch import Tensor
 
 from d2det_geo.detections import Detections
 from d2det_geo.errors import UsageError
-from d2det_geo.model.backbones import SIDE_MULTIPLE
-from d2det_geo.pipeline.device import device_of
+from d2det_geo.pipeline.ledger import Batch, Ledger
+from d2det_geo.pipeline.network import Chip, ChipNetwork
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.windows import scene_windows
 from d2det_geo.seams.merger import SeamMerger, best_first
 
-if TYPE_CHECKING:
-    from d2det_geo.model.bundle import Card
-
-Chip = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 Read = Callable[[Window], Chip]
-"""Window in grid px -> chip ``[3, H, W]`` and which of its pixels are valid ``[H, W]``."""
+"""Window in grid px -> its chip."""
+ReadAll = Callable[[Sequence[Window]], Generator[tuple[Window, Chip]]]
+"""Windows in grid px -> each with its chip, in the same order."""
 Progress = Callable[[int, int], None]
 """Called with the windows done and the windows in all."""
 
 
-class Detector(Protocol):
-    """What prediction asks of a network."""
+def chosen_windows(
+    size: tuple[int, int], chip_size: int, overlap: int, wanted: Callable[[Window], bool] | None, tally: Tally
+) -> list[Window]:
+    """List the windows of a grid of ``(width, height)`` px, without those that ``wanted`` refuses.
 
-    def detect(self, images: Tensor, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Find the objects of ``[N, 3, H, W]`` normalised images, in px of each."""
-        ...
+    Raises:
+        UsageError: sizes that make no sense.
+    """
+    if chip_size < 1:
+        raise UsageError(f"--chip-size {chip_size}: must be a positive number of px")
+    if not 0 <= overlap < chip_size:
+        raise UsageError(f"--overlap {overlap}: must be at least 0 and less than the chip size, {chip_size} px")
+    windows = list(scene_windows(*size, chip_size, overlap))
+    chosen = [window for window in windows if wanted is None or wanted(window)]
+    tally.windows += len(windows)
+    tally.skipped += len(windows) - len(chosen)
+    return chosen
 
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """Give the weights, whose device the images are sent to."""
-        ...
 
-
-def detect_grid(  # noqa: PLR0913 (what a grid is, what runs on it, how it is cut, and two observers)
+def detect_grid(
     read: Read,
-    width: int,
-    height: int,
-    network: Detector,
-    card: Card,
+    size: tuple[int, int],
+    network: ChipNetwork,
     *,
     chip_size: int,
-    overlap: int,
-    batch_size: int,
     wanted: Callable[[Window], bool] | None = None,
     progress: Progress | None = None,
     tally: Tally | None = None,
 ) -> Detections:
-    """Find the objects of a whole grid.
-
-    Reading runs ahead of the network on a thread of its own. Which chips share a batch depends
-    on nothing but the arguments, so a run repeats to the last bit.
+    """Find the objects of a whole grid at once, for callers that have room for all of them.
 
     Args:
         read: gives one chip; called from one other thread.
-        width: of the grid, px.
-        height: of the grid, px.
-        network: in evaluation mode.
-        card: says how pixels are normalised, and the cap of detections per chip.
+        size: ``(width, height)`` of the grid, px.
+        network: what looks at the chips.
         chip_size: side, grid px.
-        overlap: of neighbouring chips, grid px.
-        batch_size: chips the network sees at once.
         wanted: windows it refuses are skipped unread.
         progress: told after every window.
         tally: counts and seconds are added to it.
@@ -85,38 +76,90 @@ def detect_grid(  # noqa: PLR0913 (what a grid is, what runs on it, how it is cu
     Raises:
         UsageError: sizes that make no sense.
     """
-    _check_sizes(chip_size, overlap, batch_size)
     tally = Tally() if tally is None else tally
-    windows = list(scene_windows(width, height, chip_size, overlap))
-    chosen = [window for window in windows if wanted is None or wanted(window)]
-    tally.windows += len(windows)
-    tally.skipped += len(windows) - len(chosen)
-    merger, objects = SeamMerger(width, height), []
-    batch: list[tuple[Window, Chip]] = []
+    windows = chosen_windows(size, chip_size, network.overlap, wanted, tally)
+    ahead = partial(read_ahead, read, depth=2 * network.batch_size)
+    return best_first(list(detect_stream(ahead, windows, size, network, tally, progress=progress)))
+
+
+def detect_stream(
+    read_all: ReadAll,
+    windows: Sequence[Window],
+    size: tuple[int, int],
+    network: ChipNetwork,
+    tally: Tally,
+    *,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> Generator[Detections]:
+    """Find the objects of a grid, giving up each as soon as no window to come can touch it.
+
+    Which chips share a batch depends on nothing but the arguments, so a run repeats to the last bit; what
+    a ledger holds of an earlier run is taken from there, and the same objects come in the same order.
+
+    Args:
+        read_all: reads ahead as it likes.
+        windows: of the grid, row by row, grid px.
+        size: ``(width, height)`` of the grid, px.
+        network: what looks at the chips.
+        tally: counts and seconds are added to it.
+        ledger: of batches that are done; new ones are recorded in it.
+        progress: told after every window.
+
+    Yields:
+        Objects in grid px; after each batch, and at the end at least once.
+    """
+    merger = SeamMerger(*size)
+    done = 0
+    for batch in _batches(read_all, windows, network, tally, ledger, progress):
+        done = batch.last
+        with tally.timed("merge"):
+            for detections, window in batch.parts:
+                merger.add(detections, window)
+            # What lies above the next window is in nobody's way any more.
+            found = merger.finished(windows[done].row_off if done < len(windows) else math.inf)
+        if len(found):
+            yield found
+    yield merger.flush()
+
+
+def _batches(
+    read_all: ReadAll,
+    windows: Sequence[Window],
+    network: ChipNetwork,
+    tally: Tally,
+    ledger: Ledger | None,
+    progress: Progress | None,
+) -> Iterator[Batch]:
+    """Give the batches of a run: first those the ledger holds, then new ones, recorded before they are given."""
+    told = progress or (lambda done, total: None)
+    done = 0
+    for batch in () if ledger is None else ledger.replay():
+        tally.add(batch.counts)
+        done = batch.last
+        told(done, len(windows))
+        yield batch
     # Closed before an exception leaves: nobody may close the file under a reader.
-    with closing(read_ahead(read, chosen, depth=2 * batch_size)) as chips:
-        for done, (window, chip) in enumerate(tally.awaited("read", chips), start=1):
+    with closing(read_all(windows[done:])) as chips:
+        waiting: list[tuple[Window, Chip]] = []
+        first, before = done, tally.counts()
+        for window, chip in tally.awaited("read", chips):
+            done += 1
             if chip[1].any():
-                batch.append((window, chip))
+                waiting.append((window, chip))
             else:
                 tally.skipped += 1
-            if len(batch) == batch_size or (batch and done == len(chosen)):
-                parts, batch = _detect_batch(batch, network, card, tally), []
-                with tally.timed("merge"):
-                    objects.append(_merged(merger, parts))
-            if progress is not None:
-                progress(done, len(chosen))
-    with tally.timed("merge"):
-        return best_first([*objects, merger.flush()])
-
-
-def _check_sizes(chip_size: int, overlap: int, batch_size: int) -> None:
-    if chip_size < 1:
-        raise UsageError(f"--chip-size {chip_size}: must be a positive number of px")
-    if not 0 <= overlap < chip_size:
-        raise UsageError(f"--overlap {overlap}: must be at least 0 and less than the chip size, {chip_size} px")
-    if batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size}: must be a positive number of chips")
+            if len(waiting) == network.batch_size or done == len(windows):
+                parts = network.detect(waiting, tally) if waiting else []
+                batch = Batch(first, done, parts, tally.since(before))
+                if ledger is not None:
+                    with tally.timed("ledger"):
+                        ledger.record(batch)
+                waiting, first, before = [], done, tally.counts()
+                told(done, len(windows))
+                yield batch
+            else:
+                told(done, len(windows))
 
 
 def read_ahead(read: Read, windows: Iterable[Window], depth: int) -> Generator[tuple[Window, Chip]]:
@@ -138,63 +181,3 @@ def read_ahead(read: Read, windows: Iterable[Window], depth: int) -> Generator[t
             yield first, chip.result()
     finally:
         reader.shutdown(wait=True, cancel_futures=True)
-
-
-def normalised(chips: Sequence[NDArray[np.uint8]], card: Card, device: torch.device) -> Tensor:
-    """Stack chips of one size as the network wants them.
-
-    Args:
-        chips: N of ``[3, H, W]``; they travel to the device as bytes.
-        card: mean and standard deviation of each band, in grey levels.
-        device: of the network.
-
-    Returns:
-        ``[N, 3, H', W']`` float32, zero (the mean colour) beyond H and W, whose multiples of 32 H' and W' are.
-    """
-    pixels = torch.from_numpy(np.stack(chips)).to(device)
-    mean = torch.tensor(card.mean, device=device).reshape(3, 1, 1)
-    std = torch.tensor(card.std, device=device).reshape(3, 1, 1)
-    height, width = pixels.shape[2:]
-    images = torch.zeros((len(chips), 3, _multiple(height), _multiple(width)), device=device)
-    images[:, :, :height, :width] = (pixels - mean) / std
-    return images
-
-
-def _multiple(side: int) -> int:
-    return -(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE
-
-
-def _detect_batch(
-    batch: Sequence[tuple[Window, Chip]], network: Detector, card: Card, tally: Tally
-) -> list[tuple[Detections, Window]]:
-    """Run the network on chips of one size; the detections come back in grid px, each chip with its window."""
-    device = device_of(network)
-    chips = [pixels for _, (pixels, _) in batch]
-    with torch.inference_mode():
-        with tally.timed("read"):
-            images = normalised(chips, card, device)
-        with tally.timed("network"):
-            found = network.detect(images, [chip.shape[1:] for chip in chips])
-    tally.chips += len(batch)
-    tally.capped_chips += sum(part.capped or len(part) >= card.inference["detections"] for part in found)
-    parts = []
-    for detections, (window, (_, valid)) in zip(found, batch, strict=True):
-        kept = detections.select(_on_image(detections.boxes, valid))
-        tally.drop("invalid", len(detections) - len(kept))
-        parts.append((kept.moved(offset=(window.col_off, window.row_off)), window))
-    return parts
-
-
-def _merged(merger: SeamMerger, parts: Sequence[tuple[Detections, Window]]) -> Detections:
-    """Hand in the detections of windows that come row by row; the objects that no window to come can touch."""
-    for detections, window in parts:
-        merger.add(detections, window)
-    return merger.finished(parts[-1][1].row_off)
-
-
-def _on_image(boxes: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which boxes have their centre in a valid pixel of their chip."""
-    height, width = valid.shape
-    column = np.clip((boxes[:, 0] + boxes[:, 2]) / 2, 0, width - 1).astype(np.intp)
-    row = np.clip((boxes[:, 1] + boxes[:, 3]) / 2, 0, height - 1).astype(np.intp)
-    return valid[row, column]

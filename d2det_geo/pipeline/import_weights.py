@@ -15,7 +15,7 @@ from d2det_geo.model.bundle import SUFFIX, Card, build_from_card, save_bundle
 from d2det_geo.model.d2det import D2Det
 from d2det_geo.model.official import read_official, translate
 from d2det_geo.pipeline.card import git_revision, network_card
-from d2det_geo.vector.writers import atomic_path
+from d2det_geo.vector.output import atomic_path
 
 Arch = Literal["r50", "r101", "r101-dcn", "r101-inst"]
 

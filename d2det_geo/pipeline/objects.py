@@ -1,10 +1,10 @@
-"""Detections of a scene become a table of polygons in the world."""
+"""Detections of a scene become polygons in the world, with their attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import geopandas as gpd
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -15,54 +15,74 @@ from d2det_geo.detections import Detections
 from d2det_geo.metrics.geo import shares_inside
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.scene import Scene
+from d2det_geo.vector.features import Features
+from d2det_geo.vector.footprints import regularized, simplified
 from d2det_geo.vector.polygons import box_polygons, geodesic_areas_m2, mask_polygons, to_world
 
 
-def object_frame(
-    found: Detections, scene: Scene, region: shapely.Geometry | None, classes: Sequence[str], tally: Tally
-) -> gpd.GeoDataFrame:
-    """Outline detections, apply the AOI rule, and measure what remains.
+@dataclass(frozen=True, slots=True, eq=False)
+class Outliner:
+    """How the detections of one scene become its objects."""
 
-    Args:
-        found: in scene px, in the order of the rows.
-        scene: whose transform and CRS the polygons get.
-        region: the AOI in scene px, or None.
-        classes: names of the labels.
-        tally: objects without outline, and outside the AOI, are counted there.
+    scene: Scene
+    classes: Sequence[str]
+    score: float
+    """Least score."""
+    region: shapely.Geometry | None
+    """Area of interest, scene px."""
+    simplify: float | None
+    """m; px without georeference."""
+    regularize: bool
+    min_area: float
+    """m2; px2 without georeference."""
 
-    Returns:
-        Columns class, score (4 decimals), area_m2 (geodesic, 2 decimals; area_px without CRS), geometry.
-    """
-    polygons = box_polygons(found.boxes) if found.masks is None else mask_polygons(found)
-    solid = ~shapely.is_empty(polygons)
-    kept = solid if region is None else solid & (shares_inside(polygons, region) >= LEAST_SHARE_INSIDE)
-    tally.drop("empty", int((~solid).sum()))
-    tally.drop("outside", int((solid & ~kept).sum()))
-    found, polygons = found.select(kept), to_world(polygons[kept], scene.transform)
-    if scene.crs is None:
-        area_name, areas = "area_px", shapely.area(polygons)
-    else:
-        area_name, areas = "area_m2", geodesic_areas_m2(polygons, scene.crs)
-    return gpd.GeoDataFrame(
-        {
-            "class": np.array(classes, dtype=object)[found.labels],
+    @property
+    def area_name(self) -> str:
+        """Name the column of areas."""
+        return "area_px" if self.scene.crs is None else "area_m2"
+
+    def features(self, found: Detections, tally: Tally) -> Features:
+        """Outline detections, apply the AOI rule, and measure what remains.
+
+        Args:
+            found: in grid px.
+            tally: objects without outline, outside the AOI and below the least area are counted there.
+
+        Returns:
+            By falling score: columns class, score (4 decimals), area_m2 (geodesic, 2 decimals; area_px without CRS).
+        """
+        found = found.ranked()
+        found = found.select(found.scores >= self.score).moved(self.scene.scale)
+        polygons = box_polygons(found.boxes) if found.masks is None else mask_polygons(found)
+        solid = ~shapely.is_empty(polygons)
+        inside = solid if self.region is None else solid & (shares_inside(polygons, self.region) >= LEAST_SHARE_INSIDE)
+        polygons = self._shaped(polygons[inside])
+        placed = to_world(polygons, self.scene.transform)
+        crs = self.scene.crs
+        areas = shapely.area(placed) if crs is None else geodesic_areas_m2(placed, crs)
+        large = areas >= self.min_area
+        tally.drop("empty", int((~solid).sum()))
+        tally.drop("outside", int((solid & ~inside).sum()))
+        tally.drop("small", int((~large).sum()))
+        found = found.select(inside).select(large)
+        columns = {
+            "class": np.array(self.classes, dtype=object)[found.labels],
             "score": np.round(found.scores.astype(np.float64), 4),
-            area_name: np.round(areas, 2),
-        },
-        geometry=polygons,
-        crs=scene.crs,
-    )
+            self.area_name: np.round(areas[large], 2),
+        }
+        return Features(polygons[large], placed[large], columns)
 
-
-def to_scene_px(geometry: shapely.Geometry, scene: Scene) -> shapely.Geometry:
-    """Map a geometry from the world to the pixels of a scene."""
-    back = ~scene.transform
-
-    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = points.T
-        return np.column_stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f])
-
-    return shapely.transform(geometry, place)
+    def _shaped(self, polygons: NDArray[np.object_]) -> NDArray[np.object_]:
+        """Simplify and square outlines, in metres on the ground along the axes of the scene."""
+        if self.simplify is None and not self.regularize:
+            return polygons
+        metres = np.array(self.scene.axis_gsd_m or (1.0, 1.0))
+        shapes = np.asarray(shapely.transform(polygons, lambda points: points * metres), dtype=object)
+        if self.regularize:
+            shapes = regularized(shapes)
+        if self.simplify is not None:
+            shapes = simplified(shapes, self.simplify)
+        return np.asarray(shapely.transform(shapes, lambda points: points / metres), dtype=object)
 
 
 def touches(region: shapely.Geometry, scale: tuple[float, float]) -> Callable[[Window], bool]:

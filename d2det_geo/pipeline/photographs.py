@@ -16,8 +16,8 @@ from torch import Tensor
 from d2det_geo.detections import Detections
 from d2det_geo.model.convention import Convention, clip_boxes, from_corners, to_corners
 from d2det_geo.model.d2det import D2Det
-from d2det_geo.pipeline.detect import normalised
 from d2det_geo.pipeline.device import device_of
+from d2det_geo.pipeline.network import normalised
 
 LONG, SHORT = 1333, 800  # px
 WEIGHT_BITS = 11  # OpenCV's bilinear weights are whole 2048ths

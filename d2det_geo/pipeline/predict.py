@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any
 
 import geopandas as gpd
-import shapely
+import numpy as np
 
-from d2det_geo.model.bundle import Card, load_model, read_card
-from d2det_geo.model.tta import AugmentedDetector
-from d2det_geo.pipeline.aoi import scene_area
-from d2det_geo.pipeline.detect import Detector, Progress, detect_grid
-from d2det_geo.pipeline.device import choose_device, device_of
-from d2det_geo.pipeline.objects import object_frame, touches
+from d2det_geo.model.bundle import find_bundle
+from d2det_geo.pipeline.budget import peak_bytes
+from d2det_geo.pipeline.detect import Progress
+from d2det_geo.pipeline.ledger import RunKey
+from d2det_geo.pipeline.loaded import CardedDetector, LoadedModel, loaded
+from d2det_geo.pipeline.options import PredictOptions
+from d2det_geo.pipeline.output import Output
+from d2det_geo.pipeline.scene_job import SceneJob, opened_job
 from d2det_geo.pipeline.tally import Tally
-from d2det_geo.raster.scene import Scene, open_scene
-from d2det_geo.vector.writers import check_output, write_objects
-
-__all__ = ["CardedDetector", "Summary", "detect_grid", "predict_scene", "predict_to_file"]
-
-_CHIPS_PER_BATCH = {"cpu": 1, "cuda": 8}  # on a CPU two at once take as long as one after the other, and more memory
-
-
-class CardedDetector(Detector, Protocol):
-    """A loaded network that brings its card."""
-
-    @property
-    def card(self) -> Card:
-        """What the bundle says about the network."""
-        ...
+from d2det_geo.raster.source import is_address, open_dataset
+from d2det_geo.vector.features import Features, Layer
+from d2det_geo.vector.sinks import open_sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +33,8 @@ class Summary:
     scene: str
     model: str
     device: str
+    run: str
+    """16 hexadecimal digits, the same for the same scene, model and settings"""
     objects: int
     windows: int
     """that cover the scene"""
@@ -50,97 +42,88 @@ class Summary:
     """of them, outside the area of interest or without a valid pixel"""
     chips: int
     """of them, that went through the network"""
+    split_chips: int
+    """chips looked at again in quarters, because the network reached its cap of detections there"""
     capped_chips: int
-    """chips where the network reached its cap of detections: some objects may be missing"""
+    """quarters where it still did, and chips too small to have any: some objects may be missing"""
     dropped: dict[str, int]
-    """objects left out, by reason: ``invalid`` (centre without image), ``outside`` (the AOI), ``empty`` (outline)"""
+    """objects left out, by reason: ``invalid`` (centre without image), ``outside`` (the AOI), ``empty`` (outline),
+    ``small`` (below the least area)"""
     notices: tuple[str, ...]
     """what the user should know"""
     seconds: dict[str, float]
-    """wall time of ``open``, ``read`` (waiting for pixels), ``network``, ``merge``, ``vector``, ``write``"""
+    """wall time of ``open``, ``read`` (waiting for pixels), ``network``, ``merge``, ``ledger``; beside these, on a
+    thread of their own, ``vector`` and ``write``; ``all`` is the whole"""
 
 
-def predict_to_file(  # noqa: PLR0913 (the options of the command)
+def predict_to_file(
     scene: str | Path,
-    out: Path,
-    model: str | Path | CardedDetector = "buildings",
+    out: Path | None,
+    model: str | Path | CardedDetector | LoadedModel = "buildings",
     *,
     overwrite: bool = False,
-    score: float | None = None,
-    aoi: str | Path | None = None,
-    gsd: float | Literal["bundle", "native"] = "bundle",
-    chip_size: int | None = None,
-    overlap: int | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
-    bands: Sequence[int] | None = None,
-    nodata: float | None = None,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
+    resume: bool = False,
+    format: str | None = None,
+    crs: str | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Summary:
-    """Predict a scene into a vector file, complete or not at all. Options are those of ``predict_scene``.
+    """Predict a scene into a vector file, complete or not at all.
+
+    While it runs, what is done is kept in a ledger beside the output; what decided the result stays there
+    as a manifest.
+
+    Args:
+        scene: anything GDAL opens.
+        out: the file; None writes GeoJSONSeq to standard output, without ledger and manifest.
+        model: name of a packaged model, path of a bundle, or a loaded network.
+        overwrite: replace what is there, also an interrupted run.
+        resume: go on where an interrupted run of the same scene, model and options stopped; the file is the same
+            to the last byte as that of a run without interruption. A complete output is left as it is.
+        format: name of the output's format; None lets the suffix say.
+        crs: of the output; None is the scene's, or what the format asks for.
+        progress: called with the windows done and the windows in all.
+        options: fields of ``PredictOptions``.
 
     Raises:
-        UsageError, OutputExistsError, D2DetError: ``out`` cannot be written; said before any work is done.
+        UsageError, OutputExistsError, D2DetError: ``out`` cannot be written, or ``resume`` finds that something
+            changed; said before the network runs. And as ``predict_scene``.
     """
-    check_output(out, overwrite=overwrite)
-    frame = predict_scene(
-        scene,
-        model,
-        score=score,
-        aoi=aoi,
-        gsd=gsd,
-        chip_size=chip_size,
-        overlap=overlap,
-        batch_size=batch_size,
-        device=device,
-        bands=bands,
-        nodata=nodata,
-        scales=scales,
-        flip=flip,
-        progress=progress,
-    )
     started = time.perf_counter()
-    write_objects(frame, out, overwrite=overwrite)
-    summary = Summary(**frame.attrs)
-    return replace(summary, seconds=summary.seconds | {"write": time.perf_counter() - started})
+    output = None if out is None else Output(out, overwrite=overwrite, resume=resume, format=format)
+    tally = Tally()
+    with _job(scene, model, PredictOptions.of(options), tally) as job:
+        key = job.key()
+        if output is not None and output.is_complete(key):
+            return _summary(job, key, started, ("the output was complete, nothing was done",))
+        with ExitStack() as stack:
+            ledger = None if output is None else stack.enter_context(output.ledger(key, lasting=is_address(scene)))
+            constants = _constants(job, key)
+            sink = stack.enter_context(
+                open_sink(out, _layer(job, constants), overwrite=overwrite or resume, format=format, crs=crs)
+            )
+            job.run(lambda features: sink.write(features.with_constants(constants)), ledger, progress)
+        tally.lose(sink.dropped)
+        summary = _summary(job, key, started)
+        if output is not None:
+            output.finish(_manifest(job, key, summary))
+    return summary
 
 
-def predict_scene(  # noqa: PLR0913 (the options of the command)
+def predict_scene(
     path: str | Path,
-    model: str | Path | CardedDetector = "buildings",
+    model: str | Path | CardedDetector | LoadedModel = "buildings",
     *,
-    score: float | None = None,
-    aoi: str | Path | None = None,
-    gsd: float | Literal["bundle", "native"] = "bundle",
-    chip_size: int | None = None,
-    overlap: int | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
-    bands: Sequence[int] | None = None,
-    nodata: float | None = None,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
     progress: Progress | None = None,
+    **options: Any,
 ) -> gpd.GeoDataFrame:
-    """Find the objects of a scene. An option that is None is what the model's bundle says.
+    """Find the objects of a scene.
 
     Args:
         path: anything GDAL opens.
         model: name of a packaged model, path of a bundle, or a loaded network.
-        score: least score of an object; with masks that is the mask score, on a scale of 0 to 1.
-        aoi: vector file; only its area is looked at, objects with less than half their area inside are dropped.
-        gsd: metres per pixel the network sees: the bundle's, the scene's own, or a number.
-        chip_size: side of what the network sees at once, px at that GSD.
-        overlap: of neighbouring chips, px at that GSD.
-        batch_size: chips at once; None is 1 on a CPU and 8 on a GPU.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a loaded network stays where it is.
-        bands: which bands are red, green and blue, from 1; None lets the raster say.
-        nodata: value of pixels without image, in addition to the raster's own.
-        scales: test-time augmentation: the network sees each chip enlarged by each of these, and merges.
-        flip: it sees each of them mirrored too.
         progress: called with the windows done and the windows in all.
+        options: fields of ``PredictOptions``, such as ``score=0.5``.
 
     Returns:
         Columns class, score, area_m2 (geodesic) and geometry in the scene's CRS, by descending score. A scene
@@ -148,72 +131,110 @@ def predict_scene(  # noqa: PLR0913 (the options of the command)
 
     Raises:
         InputError: the scene, the bundle or the AOI cannot be read, or the AOI misses the scene.
-        UsageError: options that make no sense together, or no such model.
+        UsageError: options that make no sense together, or no such model, class or option.
         DependencyError: a GPU was asked for and is not there.
     """
-    tally = Tally()
-    with ExitStack() as stack:
-        with tally.timed("open"):
-            place = choose_device(device)
-            if not isinstance(model, str | Path):
-                place = device_of(model)
-            card = read_card(model) if isinstance(model, str | Path) else model.card
-            scene = stack.enter_context(open_scene(path, gsd_m=_gsd_m(gsd, card), bands=bands, nodata=nodata))
-            region, notices = _region(aoi, scene)
-            network = load_model(model, str(place)) if isinstance(model, str | Path) else model
-            if flip or tuple(scales) != (1.0,):
-                network = AugmentedDetector(network, card, scales, flip=flip)
-        found = detect_grid(
-            scene.read,
-            scene.grid_width,
-            scene.grid_height,
-            network,
-            card,
-            chip_size=card.chip_size if chip_size is None else chip_size,
-            overlap=card.overlap if overlap is None else overlap,
-            batch_size=_CHIPS_PER_BATCH[place.type] if batch_size is None else batch_size,
-            wanted=None if region is None else touches(region, scene.scale),
-            progress=progress,
-            tally=tally,
+    started = time.perf_counter()
+    parts: list[Features] = []
+    with _job(path, model, PredictOptions.of(options), Tally()) as job:
+        job.run(parts.append, None, progress)
+        summary = _summary(job, job.key(), started)
+        frame = gpd.GeoDataFrame(
+            {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+            geometry=np.concatenate([part.geometries for part in parts]),
+            crs=job.scene.crs,
         )
-        with tally.timed("vector"):
-            found = found.ranked()
-            found = found.select(found.scores >= (card.score if score is None else score)).moved(scene.scale)
-            frame = object_frame(found, scene, region, card.classes, tally)
-    summary = Summary(
-        scene=str(path),
-        model=card.name,
-        device=str(place),
-        objects=len(frame),
-        notices=(*scene.notices, *notices, *_notices(tally, region is not None)),
-        **asdict(tally),
-    )
+    frame = frame.sort_values("score", ascending=False, kind="stable", ignore_index=True)
     frame.attrs.update(asdict(summary))
     return frame
 
 
-def _region(aoi: str | Path | None, scene: Scene) -> tuple[shapely.Geometry | None, tuple[str, ...]]:
-    if aoi is None:
-        return None, ()
-    return scene_area(aoi, scene.path, scene.crs, scene.transform, (scene.width, scene.height))
+@contextmanager
+def _job(
+    scene: str | Path, model: str | Path | CardedDetector | LoadedModel, options: PredictOptions, tally: Tally
+) -> Iterator[SceneJob]:
+    """Open scene and model; the scene first, as it is quicker to fail."""
+    with ExitStack() as stack:
+        with tally.timed("open"):
+            if isinstance(model, str | Path):
+                find_bundle(model)
+            open_dataset(scene).close()
+            job = stack.enter_context(opened_job(scene, loaded(model, options.device), options, tally))
+        yield job
 
 
-def _notices(tally: Tally, limited: bool) -> tuple[str, ...]:
-    notices = []
+def _constants(job: SceneJob, key: RunKey) -> dict[str, str | float]:
+    """List the attributes that all objects of a scene share."""
+    constants: dict[str, str | float] = {"scene": job.scene.path, "model": job.card.name, "run": key.run_id}
+    if job.scene.uncertainty_m is not None:
+        constants |= {"georef": "approximate", "error_m": round(job.scene.uncertainty_m, 2)}
+    return constants
+
+
+def _layer(job: SceneJob, constants: dict[str, str | float]) -> Layer:
+    own: dict[str, type] = {"class": str, "score": float, job.outliner.area_name: float}
+    return Layer(
+        crs=job.scene.crs,
+        scene=job.scene.path,
+        width=job.scene.width,
+        height=job.scene.height,
+        classes=job.card.classes,
+        columns=own | {name: type(value) for name, value in constants.items()},
+    )
+
+
+def _summary(job: SceneJob, key: RunKey, started: float, notices: tuple[str, ...] = ()) -> Summary:
+    tally, limited = job.tally, job.region is not None
+    notices = (*job.scene.notices, *job.notices, *notices, *(() if notices else _notices(job, limited)))
+    counts = asdict(tally)
+    counts["seconds"] = tally.seconds | {"all": time.perf_counter() - started}
+    return Summary(
+        scene=job.scene.path,
+        model=job.card.name,
+        device=str(job.model.device),
+        run=key.run_id,
+        notices=notices,
+        **counts,
+    )
+
+
+def _notices(job: SceneJob, limited: bool) -> tuple[str, ...]:
+    tally, limit, notices = job.tally, job.options.max_memory, []
     if tally.chips == 0:
         where = "the area of interest" if limited else "the scene"
         notices.append(f"there is no image in {where}: the result is empty")
+    if tally.split_chips:
+        notices.append(
+            f"{tally.split_chips} chips held more objects than the model gives at once, and were looked at in quarters"
+        )
     if tally.capped_chips:
         notices.append(
-            f"{tally.capped_chips} of {tally.chips} chips reached the number of detections the model gives at most,"
-            " objects may be missing; use a smaller --chip-size"
+            f"{tally.capped_chips} quarters of chips still reached that number, objects may be missing;"
+            " use a smaller --chip-size"
         )
+    if limit is not None and peak_bytes() > limit:
+        notices.append(f"the process took up to {peak_bytes() / 1e6:.0f} MB, more than --max-memory")
     return tuple(notices)
 
 
-def _gsd_m(gsd: float | Literal["bundle", "native"], card: Card) -> float | None:
-    if gsd == "bundle":
-        return card.gsd_m
-    if gsd == "native":
-        return None
-    return float(gsd)
+def _manifest(job: SceneJob, key: RunKey, summary: Summary) -> dict[str, Any]:
+    scene = job.scene
+    return {
+        "run": summary.run,
+        "d2det": key.version,
+        "scene": {"path": scene.path, "width": scene.width, "height": scene.height, **key.scene},
+        "georeference": {
+            "crs": None if scene.crs is None else scene.crs.to_wkt(),
+            "transform": list(scene.transform[:6]),
+            "gsd_m": scene.gsd_m,
+            "uncertainty_m": scene.uncertainty_m,
+        },
+        "scaling": scene.scaling,
+        "model": key.model,
+        "settings": key.settings,
+        "counts": {
+            name: getattr(summary, name)
+            for name in ("objects", "windows", "skipped", "chips", "split_chips", "capped_chips", "dropped")
+        },
+        "notices": list(summary.notices),
+    }

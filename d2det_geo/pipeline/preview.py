@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from rasterio.windows import Window
 
-from d2det_geo.pipeline.objects import to_scene_px
+from d2det_geo.places import mapped_back
 from d2det_geo.raster.scene import Scene, open_scene
-from d2det_geo.vector.writers import atomic_path
+from d2det_geo.vector.output import atomic_path
 
 _COLOUR = (255, 206, 40)  # stands out from roofs, leaves, soil and asphalt alike
 _FILL, _LINE = 0.1, 0.9  # opacity
@@ -41,7 +41,7 @@ def draw_preview(scene_path: str | Path, frame: gpd.GeoDataFrame, out: Path, *, 
         step = max(ceil(max(scene.width, scene.height) / longest_px), 1)
         picture = _reduced(scene, step)
         here = frame if scene.crs is None or frame.crs is None else frame.to_crs(scene.crs)
-        polygons = shapely.get_parts([to_scene_px(geometry, scene) for geometry in here.geometry])
+        polygons = shapely.get_parts(mapped_back(here.geometry.to_numpy(), scene.transform))
     with atomic_path(out) as temporary:
         Image.fromarray(_overlaid(picture, polygons, step)).save(temporary, format="PNG", optimize=True)
 

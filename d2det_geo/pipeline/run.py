@@ -31,11 +31,11 @@ from d2det_geo.model.weights import load_backbone
 from d2det_geo.pipeline import checkpoint
 from d2det_geo.pipeline.card import describe, git_revision, machine
 from d2det_geo.pipeline.checkpoint import TrainedSoFar, save_checkpoint
-from d2det_geo.pipeline.detect import normalised
 from d2det_geo.pipeline.interrupts import interrupts_held
+from d2det_geo.pipeline.network import normalised
 from d2det_geo.pipeline.optimise import build_optimiser, set_rate, update_average
 from d2det_geo.pipeline.validate import validate
-from d2det_geo.vector.writers import atomic_path
+from d2det_geo.vector.output import atomic_path
 
 LOG = "log.jsonl"
 LOG_EVERY = 20  # steps

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 Item = TypeVar("Item")
+_COUNTS = ("objects", "skipped", "chips", "split_chips", "capped_chips")
+_DROPPED = "dropped."
 
 
 @dataclass(slots=True)
@@ -21,16 +23,52 @@ class Tally:
     """of them, outside the area of interest or without a valid pixel"""
     chips: int = 0
     """of them, that went through the network"""
+    objects: int = 0
+    """that were outlined and written"""
+    split_chips: int = 0
+    """chips looked at again in quarters, because the network reached its cap of detections there"""
     capped_chips: int = 0
-    """chips where the network reached its cap of detections: some objects may be missing"""
+    """quarters where it still did, and chips too small to have any: some objects may be missing"""
     dropped: dict[str, int] = field(default_factory=dict)
-    """objects left out, by reason: ``invalid`` (centre without image), ``outside`` (the AOI), ``empty`` (outline)"""
+    """objects left out, by reason: ``invalid`` (centre without image), ``outside`` (the AOI), ``empty`` (outline),
+    ``small`` (below the least area)"""
     seconds: dict[str, float] = field(default_factory=dict)
     """wall time by step; ``read`` is what the network waited, since reading runs beside it"""
 
     def drop(self, reason: str, count: int) -> None:
-        """Count objects that are left out."""
+        """Count objects that are left out, if there are any."""
+        if count == 0:
+            return
         self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def lose(self, count: int) -> None:
+        """Take back objects that were too small for the decimals of the file."""
+        self.objects -= count
+        self.drop("empty", count)
+
+    def counts(self) -> dict[str, int]:
+        """Give the counts, ``dropped`` flattened; ``windows`` is not one, it is known beforehand."""
+        dropped = {f"{_DROPPED}{reason}": count for reason, count in self.dropped.items()}
+        return {name: getattr(self, name) for name in _COUNTS} | dropped
+
+    def since(self, before: dict[str, int]) -> dict[str, int]:
+        """Give what was counted since ``counts`` gave ``before``, without zeros."""
+        differences = {name: count - before.get(name, 0) for name, count in self.counts().items()}
+        return {name: count for name, count in differences.items() if count}
+
+    def add(self, counts: dict[str, int]) -> None:
+        """Count again what an earlier run counted."""
+        for name, count in counts.items():
+            if name.startswith(_DROPPED):
+                self.drop(name.removeprefix(_DROPPED), count)
+            elif name in _COUNTS:
+                setattr(self, name, getattr(self, name) + count)
+
+    def join(self, other: Tally) -> None:
+        """Add what another thread counted and timed."""
+        self.add(other.counts())
+        for step, seconds in other.seconds.items():
+            self.seconds[step] = self.seconds.get(step, 0.0) + seconds
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

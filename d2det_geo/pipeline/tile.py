@@ -14,7 +14,6 @@ from typing import Any
 import rasterio
 import shapely
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -24,6 +23,8 @@ from d2det_geo.pipeline.aoi import scene_area
 from d2det_geo.pipeline.chip_labels import Labels, read_labels
 from d2det_geo.pipeline.folder import atomic_folder
 from d2det_geo.raster.geodesy import gsd_m
+from d2det_geo.raster.georeference import georeference_of, placed
+from d2det_geo.raster.place import Georeference
 from d2det_geo.raster.source import open_dataset, read_pixels
 from d2det_geo.raster.windows import scene_windows
 
@@ -90,26 +91,27 @@ def tile_scene(  # noqa: PLR0913 (the options of the command)
     _check_sizes(chip_size, overlap)
     with (
         atomic_folder(out, overwrite=overwrite, own_files=_own_files) as folder,
-        open_dataset(scene) as dataset,
+        placed(open_dataset(scene)) as dataset,
         _writing(out),
     ):
-        crs, transform = _georeference(dataset)
+        place = georeference_of(dataset)
         area: shapely.Geometry | None = None
-        notices: tuple[str, ...] = ()
+        notices = place.notices
         if aoi is not None:
-            area, notices = scene_area(aoi, dataset.name, crs, transform, (dataset.width, dataset.height))
+            area, remarks = scene_area(aoi, dataset.name, place.crs, place.transform, (dataset.width, dataset.height))
+            notices += remarks
             shapely.prepare(area)
-        objects = None if labels is None else _labels(labels, dataset, class_field, area)
+        objects = None if labels is None else _labels(labels, dataset, place, class_field, area)
         windows = list(scene_windows(dataset.width, dataset.height, chip_size, overlap))
         chosen = [window for window in windows if area is None or area.intersects(_box(window))]
         book = _Book(objects)
         for done, window in enumerate(chosen, start=1):
             name = _chip_name(dataset, window)
-            _write_chip(dataset, window, folder / name)
+            _write_chip(dataset, place, window, folder / name)
             book.add(name, window)
             if progress is not None:
                 progress(done, len(chosen))
-        gsd = gsd_m(crs, transform, dataset.width, dataset.height)
+        gsd = gsd_m(place.crs, place.transform, dataset.width, dataset.height)
         (folder / ANNOTATIONS).write_text(book.to_json(Path(dataset.name).name, gsd), encoding="utf-8")
     return TileSummary(
         out=out,
@@ -161,15 +163,12 @@ def _check_sizes(chip_size: int, overlap: int) -> None:
         raise UsageError(f"--overlap {overlap}: must be at least 0 and less than the chip size, {chip_size} px")
 
 
-def _georeference(dataset: rasterio.DatasetReader) -> tuple[CRS | None, Affine]:
-    if dataset.crs and not dataset.transform.is_identity:
-        return dataset.crs, dataset.transform
-    return None, Affine.identity()
-
-
-def _labels(path: Path, dataset: rasterio.DatasetReader, class_field: str, area: shapely.Geometry | None) -> Labels:
-    objects = read_labels(path, *_georeference(dataset), class_field, area)
-    extent = shapely.box(0, 0, dataset.width, dataset.height)
+def _labels(
+    path: Path, dataset: rasterio.DatasetReader, place: Georeference, class_field: str, area: shapely.Geometry | None
+) -> Labels:
+    size = (dataset.width, dataset.height)
+    objects = read_labels(path, place.crs, place.transform, size, class_field, area)
+    extent = shapely.box(0, 0, *size)
     if len(objects.polygons) and not shapely.intersects(objects.polygons, extent).any():
         raise InputError(
             f"{path}: no label lies inside {dataset.name}; check that the two belong together, and their CRS"
@@ -189,8 +188,9 @@ def _chip_name(dataset: rasterio.DatasetReader, window: Window) -> str:
     return f"{stem}_{window.row_off:0{digits}}_{window.col_off:0{digits}}.tif"
 
 
-def _write_chip(dataset: rasterio.DatasetReader, window: Window, path: Path) -> None:
+def _write_chip(dataset: rasterio.DatasetReader, place: Georeference, window: Window, path: Path) -> None:
     pixels = read_pixels(dataset, dataset.indexes, window, (window.height, window.width))
+    transform = place.transform if dataset.transform.is_identity else dataset.transform
     profile = {"driver": "GTiff", "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate"}
     with rasterio.open(
         path,
@@ -200,8 +200,8 @@ def _write_chip(dataset: rasterio.DatasetReader, window: Window, path: Path) -> 
         count=dataset.count,
         dtype=pixels.dtype,
         nodata=dataset.nodata,
-        crs=dataset.crs,
-        transform=dataset.transform @ Affine.translation(window.col_off, window.row_off),
+        crs=dataset.crs or place.crs,
+        transform=transform @ Affine.translation(window.col_off, window.row_off),
         **profile,
     ) as chip:
         chip.colorinterp = dataset.colorinterp  # before the pixels: GDAL fixes the layout of the file with them

@@ -16,6 +16,7 @@ from d2det_geo.metrics.scores import Matches, Scores, summarise
 from d2det_geo.model.bundle import Card
 from d2det_geo.model.d2det import D2Det
 from d2det_geo.pipeline.detect import detect_grid
+from d2det_geo.pipeline.network import ChipNetwork
 from d2det_geo.vector.polygons import box_polygons, mask_polygons
 
 
@@ -36,17 +37,8 @@ def _match(network: D2Det, card: Card, image: LabelledImage, batch_size: int) ->
         x, y, width, height = window.flatten()
         return bool(shapely.intersects(image.region, shapely.box(x, y, x + width, y + height)))
 
-    found = detect_grid(
-        read,
-        image.width,
-        image.height,
-        network,
-        card,
-        chip_size=card.chip_size,
-        overlap=card.overlap,
-        batch_size=batch_size,
-        wanted=wanted,
-    ).ranked()
+    chips = ChipNetwork(network, card, card.overlap, batch_size)
+    found = detect_grid(read, (image.width, image.height), chips, chip_size=card.chip_size, wanted=wanted).ranked()
     truth = image.annotations
     outlines = network.has_masks and truth.polygons is not None
     shapes = mask_polygons(found) if outlines else box_polygons(found.boxes)

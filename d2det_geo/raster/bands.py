@@ -1,63 +1,77 @@
-"""Which three bands of a raster are red, green and blue."""
+"""Which bands of a raster are red, green and blue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from d2det_geo.errors import InputError, UsageError
+from d2det_geo.errors import UsageError
 
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
-def choose_bands(
-    dataset: rasterio.DatasetReader, wanted: Sequence[int] | None
-) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """Choose the bands of an RGB image: the named ones, those that say red, green, blue, or the first three.
+@dataclass(frozen=True, slots=True, eq=False)
+class Colours:
+    """Where the colours of a raster come from."""
+
+    bands: tuple[int, ...]
+    """Indices from 1: red, green and blue, or one band that is all three."""
+    palette: NDArray[np.uint8] | None = None
+    """``[4, 2 ** bits]`` red, green, blue and alpha of each value of the one band."""
+    notices: tuple[str, ...] = ()
+    """About bands left out, or shown as grey."""
+
+
+def choose_bands(dataset: rasterio.DatasetReader, wanted: Sequence[int] | None) -> Colours:
+    """Choose what the network sees: the named bands, those that say red, green, blue, the first three, or a grey one.
 
     Args:
         dataset: the source.
         wanted: three indices from 1, repeats allowed (1, 1, 1 shows one band as grey), or None.
 
-    Returns:
-        The band indices, and notices about bands left out.
-
     Raises:
-        InputError: the raster has no three bands of colour.
         UsageError: ``wanted`` is not three of the raster's bands.
     """
     if wanted is not None:
-        return _named(dataset, wanted), ()
+        return Colours(_named(dataset, wanted))
     kinds = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
-    colours = [index for index, kind in kinds.items() if kind != ColorInterp.alpha]
+    colours = [index for index, kind in kinds.items() if kind != ColorInterp.alpha] or [1]
     if len(colours) < 3:
-        raise InputError(f"{dataset.name}: {_too_few(list(kinds.values()), len(colours))}")
+        return _single(dataset, colours, kinds[colours[0]])
     by_kind = [next((index for index in colours if kinds[index] == kind), 0) for kind in _RGB]
     red, green, blue = by_kind if all(by_kind) else colours[:3]
     if len(colours) == 3:
-        return (red, green, blue), ()
+        return Colours((red, green, blue))
     notice = f"bands {red}, {green}, {blue} of {dataset.count} are taken as red, green, blue; --bands chooses others"
-    return (red, green, blue), (notice,)
+    return Colours((red, green, blue), notices=(notice,))
 
 
-def _named(dataset: rasterio.DatasetReader, wanted: Sequence[int]) -> tuple[int, int, int]:
+def _named(dataset: rasterio.DatasetReader, wanted: Sequence[int]) -> tuple[int, ...]:
     if len(wanted) != 3:
         raise UsageError(f"{dataset.name}: --bands takes three bands (red, green, blue), got {len(wanted)}")
     wrong = [index for index in wanted if index not in dataset.indexes]
     if wrong:
         raise UsageError(f"{dataset.name}: has no band {wrong[0]}; --bands counts from 1 to {dataset.count}")
     red, green, blue = wanted
-    return red, green, blue
+    return (red,) if red == green == blue else (red, green, blue)
 
 
-def _too_few(kinds: list[ColorInterp], colours: int) -> str:
-    if kinds[0] == ColorInterp.palette:
-        return (
-            "has 1 band of palette indices and the model wants red, green, blue;"
-            " expand it with gdal_translate -expand rgb"
-        )
-    alpha = " and alpha" if ColorInterp.alpha in kinds else ""
-    bands = f"{colours} band{'s' if colours > 1 else ''}{alpha}"
-    return f"has {bands} and the model wants red, green, blue; name three, for example --bands 1,1,1"
+def _single(dataset: rasterio.DatasetReader, colours: list[int], kind: ColorInterp) -> Colours:
+    band = colours[0]
+    if kind == ColorInterp.palette and dataset.dtypes[band - 1] in ("uint8", "uint16"):
+        return Colours((band,), _palette(dataset, band))
+    if len(colours) == 1:
+        return Colours((band,), notices=(f"band {band} alone is shown to the model as grey",))
+    return Colours((band,), notices=(f"band {band} of {len(colours)} is shown to the model as grey; --bands chooses",))
+
+
+def _palette(dataset: rasterio.DatasetReader, band: int) -> NDArray[np.uint8]:
+    palette = np.zeros((4, 256 ** np.dtype(dataset.dtypes[band - 1]).itemsize), np.uint8)
+    for index, colour in dataset.colormap(band).items():
+        palette[:, index] = colour
+    return palette

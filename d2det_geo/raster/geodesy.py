@@ -12,6 +12,8 @@ import pyproj
 from affine import Affine
 from rasterio.crs import CRS
 
+from d2det_geo.places import points_mapped
+
 
 def gsd_m(crs: CRS | None, transform: Affine, width: int, height: int) -> float | None:
     """Measure metres per pixel at the scene's centre: the geometric mean of ``axis_gsd_m``.
@@ -46,11 +48,8 @@ def axis_gsd_m(crs: CRS | None, transform: Affine, width: int, height: int) -> t
         return None
     to_lonlat = pyproj.Transformer.from_crs(projected, projected.geodetic_crs, always_xy=True)
     # One pixel's step along the row, then one along the column, both through the centre.
-    columns = width / 2 + np.array([-0.5, 0.5, 0.0, 0.0])
-    rows = height / 2 + np.array([0.0, 0.0, -0.5, 0.5])
-    x = transform.a * columns + transform.b * rows + transform.c
-    y = transform.d * columns + transform.e * rows + transform.f
-    lon, lat = to_lonlat.transform(x, y)
+    steps = np.array([width, height]) / 2 + np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
+    lon, lat = to_lonlat.transform(*points_mapped(steps, transform).T)
     _, _, lengths = ellipsoid.inv([lon[0], lon[2]], [lat[0], lat[2]], [lon[1], lon[3]], [lat[1], lat[3]])
     if not all(math.isfinite(length) and length > 0 for length in lengths):
         return None

@@ -1,7 +1,7 @@
 """Values of any real type to the uint8 the model wants, by one scaling for the whole scene.
 
 Scaling per chip would show the network the same roof in two greys, so the range is taken
-once, from a decimated read of the scene.
+once, from a sample of the scene.
 """
 
 from __future__ import annotations
@@ -9,9 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
+from d2det_geo.errors import InputError
+from d2det_geo.raster.sample import sample_windows
+from d2det_geo.raster.source import read_pixels
+from d2det_geo.raster.validity import Validity
+
+_PLACES = (16, 64, 128)  # per side of a large scene, where its range of values is looked at: more in a sparse one
+_ENOUGH_PX = 1000  # to take a range from
 PERCENTILES = (2.0, 98.0)
+PERCENTILES_NAME = "2nd to 98th percentile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +32,57 @@ class Scaling:
 
     def __call__(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Scale, clip and round. Values that are not finite become 0; the validity mask tells them apart."""
-        scaled = (values.astype(np.float32) - np.float32(self.low)) * np.float32(255 / (self.high - self.low))
-        grey: NDArray[np.uint8] = np.rint(np.nan_to_num(np.clip(scaled, 0, 255))).astype(np.uint8)
-        return grey
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = values.astype(np.float32)
+            scaled -= np.float32(self.low)
+            scaled *= np.float32(255 / (self.high - self.low))
+            np.clip(scaled, 0, 255, out=scaled)
+        np.rint(scaled, out=scaled)
+        if np.issubdtype(values.dtype, np.floating):
+            np.nan_to_num(scaled, copy=False)
+        return scaled.astype(np.uint8)
 
 
-def scaling_of(values: NDArray[np.generic], valid: NDArray[np.bool_]) -> Scaling:
-    """Take the range of a sample of the scene.
+def scaling_of(
+    dataset: rasterio.DatasetReader, bands: tuple[int, ...], validity: Validity
+) -> tuple[Scaling | None, tuple[str, ...]]:
+    """Take the range of the whole scene.
 
     Args:
-        values: ``[3, H, W]`` of any real type.
-        valid: ``[H, W]``.
+        dataset: the source.
+        bands: indices from 1.
+        validity: tells which pixels count.
 
     Returns:
-        The scaling of the 2nd to 98th percentile of the valid values; a range of one value is widened by one.
+        The scaling of the 2nd to 98th percentile of the valid values; a range of one value is widened by one. Bytes
+        stay as they are: None. And notices.
+
+    Raises:
+        InputError: the values are complex, or the file is damaged.
     """
-    sample = values[:, valid].astype(np.float64)
-    low, high = (float(value) for value in np.percentile(sample, PERCENTILES)) if sample.size else (0.0, 1.0)
-    return Scaling(low, high if high > low else low + 1.0)
+    dtypes = {dataset.dtypes[band - 1] for band in bands}
+    if any("complex" in dtype for dtype in dtypes):
+        raise InputError(f"{dataset.name}: has complex values and the model wants real ones; convert it to amplitude")
+    if dtypes == {"uint8"}:
+        return None, ()
+    for places in _PLACES:
+        values = _valid_sample(dataset, bands, validity, places)
+        if values.size >= _ENOUGH_PX * len(bands):
+            break
+    low, high = (float(value) for value in np.percentile(values, PERCENTILES)) if values.size else (0.0, 1.0)
+    scaling = Scaling(low, high if high > low else low + 1.0)
+    notice = f"{'/'.join(sorted(dtypes))} values {scaling.low:.6g} to {scaling.high:.6g} are scaled to 0 to 255"
+    return scaling, (notice,)
+
+
+def _valid_sample(
+    dataset: rasterio.DatasetReader, bands: tuple[int, ...], validity: Validity, places: int
+) -> NDArray[np.float64]:
+    """Read ``[len(bands), n]`` valid pixels from all over the scene."""
+    parts: list[NDArray[np.generic]] = [np.zeros((len(bands), 0))]
+    for window, shape in sample_windows(dataset, places):
+        valid = validity.declared(dataset, window, shape)
+        if valid.any():
+            values = read_pixels(dataset, bands, window, shape)
+            parts.append(values[:, validity.narrowed(valid, values)])
+    return np.concatenate([part.astype(np.float64) for part in parts], axis=1)

@@ -8,8 +8,9 @@ through the full affine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,25 +18,28 @@ from typing import Self
 import numpy as np
 import rasterio
 from affine import Affine
-from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from d2det_geo.errors import InputError, UsageError
+from d2det_geo.errors import UsageError
 from d2det_geo.raster.bands import choose_bands
-from d2det_geo.raster.geodesy import axis_gsd_m
-from d2det_geo.raster.radiometry import Scaling, scaling_of
-from d2det_geo.raster.source import open_dataset, read_pixels
-from d2det_geo.raster.validity import Validity, validity_of
+from d2det_geo.raster.blocks import MIB, Blocks, blocks_of, cache_bytes
+from d2det_geo.raster.fringes import fringe_of
+from d2det_geo.raster.georeference import georeference_of, placed
+from d2det_geo.raster.lanes import Chip, OpenReader, Read, assign_lanes, lane_count, read_in_lanes
+from d2det_geo.raster.radiometry import PERCENTILES_NAME, scaling_of
+from d2det_geo.raster.reader import ChipReader
+from d2det_geo.raster.source import kept_blocks, open_dataset, understanding
+from d2det_geo.raster.validity import validity_of
 
-_SAMPLE_SIDE = 1000  # px: the decimated read that decides the radiometric range
+_MOST_CACHE = 1024 * MIB  # unless told: a row of chips 1024 px high of a scene 200,000 px wide
+_DRIFT = 1.4  # of the cache, for lanes that are not at the same place of a row
 _NATIVE_TOLERANCE = 0.01  # a GSD this close is the scene's own: resampling would only blur
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Scene:
-    """An open raster. Use it as a context manager; one thread reads at a time."""
+    """An open raster. Use it as a context manager; one thread uses it at a time."""
 
     path: str
     width: int
@@ -47,50 +51,84 @@ class Scene:
     """Scene px -> world; the identity without georeference."""
     gsd_m: float | None
     """Geodesic metres per scene px at the centre, the geometric mean of both axes."""
+    axis_gsd_m: tuple[float, float] | None
+    """The same along a row and along a column."""
+    uncertainty_m: float | None
+    """How far off its place may be where that is known approximately, as of a raw drone frame."""
     grid_width: int
     """Of the scene resampled to the wanted GSD, grid px."""
     grid_height: int
     notices: tuple[str, ...]
     """What the user should know about how the raster was understood."""
-    _dataset: rasterio.DatasetReader
-    _bands: tuple[int, int, int]
-    _validity: Validity
-    _scaling: Scaling | None
+    _reader: ChipReader
+    _cache_limit: int = field(default=_MOST_CACHE, init=False)
 
     @property
     def scale(self) -> tuple[float, float]:
         """``(x, y)`` scene px per grid px."""
         return self.width / self.grid_width, self.height / self.grid_height
 
-    def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    @property
+    def scaling(self) -> dict[str, float | str] | None:
+        """How values become grey levels, for the manifest: ``low``, ``high``, ``from``; None for bytes as they are."""
+        if self._reader.scaling is None:
+            return None
+        return {**asdict(self._reader.scaling), "from": PERCENTILES_NAME}
+
+    def read(self, window: Window) -> Chip:
         """Read one chip.
 
         Args:
             window: in grid px, inside the grid.
 
         Returns:
-            The chip ``[3, H, W]`` (red, green, blue; invalid pixels are 0), and ``[H, W]`` which pixels are valid.
+            The chip ``[3, H, W]`` (red, green, blue; invalid pixels are 0), and ``[H, W]`` which pixels are valid;
+            that may be shared between chips and read-only.
 
         Raises:
             InputError: the file is damaged there.
         """
-        shape = (int(window.height), int(window.width))
-        source = self._scene_window(window)
-        valid = self._validity.declared(self._dataset, source, shape)
-        if not valid.any():
-            return np.zeros((3, *shape), np.uint8), valid
-        values = read_pixels(self._dataset, self._bands, source, shape, resampling=self._resampling())
-        self._validity.narrow(valid, values)
-        chip: NDArray[np.uint8] = (
-            values.astype(np.uint8, copy=False) if self._scaling is None else self._scaling(values)
-        )
-        if not valid.all():
-            chip[:, ~valid] = 0
-        return chip, valid
+        return self._reader.read(window)
+
+    def read_all(self, windows: Sequence[Window], *, ahead_bytes: int) -> Generator[tuple[Window, Chip]]:
+        """Read many chips, ahead of who takes them, on threads with dataset handles of their own.
+
+        Args:
+            windows: in grid px, row by row.
+            ahead_bytes: of chips read and not yet taken, in all; 4 bytes per px of a row of chips keep every lane
+                busy, and each lane may hold one chip in any case.
+
+        Yields:
+            Windows and chips in the order given. An error is raised where its chip would have come. Closed early,
+            it waits for no more than the windows being read.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        if not windows:
+            return
+        lanes, cache = self._plan(max(window.width for window in windows), max(window.height for window in windows))
+        assigned = assign_lanes(windows, lanes, block_width=self._block_width())
+        with (
+            kept_blocks(cache),
+            closing(read_in_lanes(self._open_reader(cache), windows, assigned, ahead_bytes)) as chips,
+        ):
+            yield from chips
+
+    def cache_wanted(self, chip_width: int, chip_height: int) -> int:
+        """Bytes of blocks that GDAL keeps while ``read_all`` reads chips of a size, so that each is decoded once.
+
+        It is never more than ``limit_cache`` said; fewer lanes, or blocks decoded again, are the price.
+        """
+        return self._plan(chip_width, chip_height)[1]
+
+    def limit_cache(self, limit: int) -> None:
+        """Let ``read_all`` keep at most so many bytes of decoded blocks; 1 GiB unless told."""
+        self._cache_limit = limit
 
     def close(self) -> None:
         """Let go of the file."""
-        self._dataset.close()
+        self._reader.dataset.close()
 
     def __enter__(self) -> Self:
         """Use the scene."""
@@ -102,17 +140,46 @@ class Scene:
         """Close it."""
         self.close()
 
-    def _scene_window(self, window: Window) -> Window:
-        x, y = self.scale
-        return Window(window.col_off * x, window.row_off * y, window.width * x, window.height * y)
+    def _open_reader(self, cache: int) -> OpenReader:
+        @contextmanager
+        def reader() -> Iterator[Read]:
+            with _open(self.path) as dataset:
+                yield replace(self._reader, dataset=dataset, cache=cache).read
 
-    def _resampling(self) -> Resampling:
-        # Bilinear weights alias when several pixels fall into one.
-        return Resampling.average if max(self.scale) > 2 else Resampling.bilinear
+        return reader
+
+    def _blocks(self) -> Blocks:
+        with understanding(self.path):
+            return blocks_of(self._reader.dataset, self._reader.colours.bands, min(self.scale))
+
+    def _block_width(self) -> float | None:
+        """Width of a block in grid px; None where blocks span the scene."""
+        blocks = self._blocks()
+        return None if blocks.striped else blocks.block_width * self.grid_width / blocks.width
+
+    def _plan(self, chip_width: int, chip_height: int) -> tuple[int, int]:
+        """Choose how many lanes read chips, and how many bytes of blocks GDAL keeps for them."""
+        blocks, dataset = self._blocks(), self._reader.dataset
+        # Of the level of overviews that is read.
+        width = chip_width * self.scale[0] * blocks.width / dataset.width
+        height = chip_height * self.scale[1] * blocks.height / dataset.height
+        row = int(blocks.under_row(height) * _DRIFT)
+        lanes = lane_count() if blocks.random_access else 1
+        if blocks.striped:  # each lane has a row of chips of its own
+            lanes = max(1, min(self._cache_limit // row, lanes))
+            row *= lanes
+        else:
+            row += lanes * blocks.under_chip(width, height)
+        return lanes, min(max(row, 16 * MIB), self._cache_limit)
 
 
 def open_scene(
-    path: str | Path, *, gsd_m: float | None = None, bands: Sequence[int] | None = None, nodata: float | None = None
+    path: str | Path,
+    *,
+    gsd_m: float | None = None,
+    bands: Sequence[int] | None = None,
+    nodata: float | None = None,
+    oblique: bool = False,
 ) -> Scene:
     """Open a raster as a scene on the grid of ``gsd_m``.
 
@@ -121,59 +188,75 @@ def open_scene(
         gsd_m: metres per pixel of the grid; None keeps the raster's own pixels, as does a scene without georeference.
         bands: which bands are red, green and blue, from 1; None lets the raster say.
         nodata: value of pixels without image, in addition to the raster's own.
+        oblique: place raw drone frames on the ground that look far away from straight down, too.
 
     Raises:
-        InputError: the file is not a raster of three real bands, or is damaged.
+        InputError: the file is no raster of real values, or damaged, or an oblique frame.
         UsageError: ``bands`` or ``gsd_m`` make no sense.
     """
     if gsd_m is not None and not 0 < gsd_m < np.inf:
         raise UsageError(f"the GSD must be a positive number of metres per pixel, got {gsd_m}")
-    dataset = open_dataset(path)
+    dataset = _open(path)
     try:
-        return _understand(dataset, gsd_m, bands, nodata)
+        with understanding(dataset.name):
+            return _understand(dataset, gsd_m, bands, nodata, oblique=oblique)
     except BaseException:
         dataset.close()
         raise
 
 
+def _open(path: str | Path) -> rasterio.DatasetReader:
+    """Open the raster as each lane reads it."""
+    return placed(open_dataset(path))
+
+
 def _understand(
-    dataset: rasterio.DatasetReader, gsd_m: float | None, bands: Sequence[int] | None, nodata: float | None
+    dataset: rasterio.DatasetReader,
+    gsd_m: float | None,
+    bands: Sequence[int] | None,
+    nodata: float | None,
+    *,
+    oblique: bool,
 ) -> Scene:
-    chosen, band_notices = choose_bands(dataset, bands)
-    validity = validity_of(dataset, chosen, nodata)
-    scaling, scaling_notices = _radiometry(dataset, chosen, validity)
-    crs, transform, axes, place_notices = _georeference(dataset)
-    native = axes and float(np.sqrt(axes[0] * axes[1]))
-    grid_width, grid_height = _grid(dataset, axes, gsd_m)
+    colours = choose_bands(dataset, bands)
+    validity, mask_notices = validity_of(dataset, colours.bands, nodata)
+    scaling, scaling_notices = (
+        (None, ()) if colours.palette is not None else scaling_of(dataset, colours.bands, validity)
+    )
+    place = georeference_of(dataset, oblique=oblique)
+    native = place.axes_m and float(np.sqrt(place.axes_m[0] * place.axes_m[1]))
+    grid_width, grid_height = _grid(dataset, place.axes_m, gsd_m)
+    scale = (dataset.width / grid_width, dataset.height / grid_height)
+    reader = ChipReader(
+        dataset=dataset,
+        scale=scale,
+        grid=(grid_width, grid_height),
+        colours=colours,
+        validity=validity,
+        fringe=None if colours.palette is not None else fringe_of(dataset, nodata, min(scale)),
+        scaling=scaling,
+        cache=cache_bytes(dataset),
+    )
     return Scene(
         path=dataset.name,
         width=dataset.width,
         height=dataset.height,
-        crs=crs,
-        transform=transform,
+        crs=place.crs,
+        transform=place.transform,
         gsd_m=native,
+        axis_gsd_m=place.axes_m,
+        uncertainty_m=place.uncertainty_m,
         grid_width=grid_width,
         grid_height=grid_height,
-        notices=(*place_notices, *band_notices, *scaling_notices, *_gsd_notices(native, gsd_m)),
-        _dataset=dataset,
-        _bands=chosen,
-        _validity=validity,
-        _scaling=scaling,
+        notices=(
+            *place.notices,
+            *colours.notices,
+            *mask_notices,
+            *scaling_notices,
+            *_gsd_notices(native, gsd_m),
+        ),
+        _reader=reader,
     )
-
-
-def _georeference(
-    dataset: rasterio.DatasetReader,
-) -> tuple[CRS | None, Affine, tuple[float, float] | None, tuple[str, ...]]:
-    if dataset.crs and not dataset.transform.is_identity:
-        axes = axis_gsd_m(dataset.crs, dataset.transform, dataset.width, dataset.height)
-        if axes is None:
-            raise InputError(
-                f"{dataset.name}: its centre is no place on the earth in {dataset.crs.to_string()[:60]};"
-                " correct the georeference (gdal_edit.py -a_srs, -a_ullr)"
-            )
-        return dataset.crs, dataset.transform, axes, ()
-    return None, Affine.identity(), None, ("no georeference: coordinates are pixels",)
 
 
 def _grid(dataset: rasterio.DatasetReader, axes: tuple[float, float] | None, gsd_m: float | None) -> tuple[int, int]:
@@ -187,21 +270,3 @@ def _gsd_notices(native: float | None, wanted: float | None) -> tuple[str, ...]:
     if native is None or wanted is None or 0.5 <= native / wanted <= 2:
         return ()
     return (f"the scene has {native:.3g} m per pixel and the model wants {wanted:.3g}: expect poor results",)
-
-
-def _radiometry(
-    dataset: rasterio.DatasetReader, bands: tuple[int, int, int], validity: Validity
-) -> tuple[Scaling | None, tuple[str, ...]]:
-    dtypes = {dataset.dtypes[band - 1] for band in bands}
-    if any("complex" in dtype for dtype in dtypes):
-        raise InputError(f"{dataset.name}: has complex values and the model wants real ones; convert it to amplitude")
-    if dtypes == {"uint8"}:
-        return None, ()
-    whole = Window(0, 0, dataset.width, dataset.height)
-    shape = (min(dataset.height, _SAMPLE_SIDE), min(dataset.width, _SAMPLE_SIDE))
-    valid = validity.declared(dataset, whole, shape)
-    values = read_pixels(dataset, bands, whole, shape)
-    validity.narrow(valid, values)
-    scaling = scaling_of(values, valid)
-    notice = f"{'/'.join(sorted(dtypes))} values {scaling.low:.6g} to {scaling.high:.6g} are scaled to 0 to 255"
-    return scaling, (notice,)

@@ -10,20 +10,23 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what rasterio forgets to wrap
 from rasterio.enums import Resampling
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from d2det_geo.errors import InputError
+from d2det_geo.raster.blocks import cache_bytes, check_size
 
-_MIB = 2**20
+_STRICT = {"GDAL_ERROR_ON_LIBJPEG_WARNING": True}  # or what a truncated JPEG lacks is grey
+_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 _ADDRESS = re.compile(r"^/vsi|^[A-Za-z][A-Za-z0-9+_]+:")  # /vsicurl/..., https://..., NETCDF:file:variable
 
 
@@ -34,21 +37,37 @@ def open_dataset(path: str | Path) -> rasterio.DatasetReader:
         InputError: missing, a directory, empty, not a raster, damaged, or without bands.
     """
     name = str(path)
-    if not _ADDRESS.match(name):
+    if not is_address(name):
         _check_file(Path(name))
-    try:
-        with warnings.catch_warnings(), rasterio.Env():
-            # The scene says so itself, once, as a notice.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(name)
-    except (RasterioError, OSError) as error:
-        raise InputError(f"{name}: not a raster GDAL can read ({_reason(error, name)}); check the file") from error
-    if dataset.count == 0:
-        parts = ", ".join(dataset.subdatasets[:3])
-        dataset.close()
-        advice = f"name one of its parts: {parts}" if parts else "give a file with image bands"
-        raise InputError(f"{name}: holds no image bands itself; {advice}")
+    with understanding(name), warnings.catch_warnings():
+        # The scene says so itself, once, as a notice.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(name)
+        try:
+            _check_dataset(dataset)
+        except BaseException:
+            dataset.close()
+            raise
     return dataset
+
+
+@contextmanager
+def understanding(name: str) -> Iterator[None]:
+    """Say in words what GDAL finds wrong with a file while it is opened, or asked what it is.
+
+    Raises:
+        InputError: in place of GDAL's own errors.
+    """
+    try:
+        with rasterio.Env():
+            yield
+    except _ERRORS as error:
+        raise InputError(f"{name}: not a raster GDAL can read ({_reason(error, name)}); check the file") from error
+
+
+def is_address(name: str | Path) -> bool:
+    """Tell whether a scene is an address, such as ``https://...`` or ``/vsizip/...``, and not the path of a file."""
+    return _ADDRESS.match(str(name)) is not None
 
 
 def read_pixels(
@@ -59,6 +78,7 @@ def read_pixels(
     *,
     masks: bool = False,
     resampling: Resampling = Resampling.nearest,
+    cache: int | None = None,
 ) -> NDArray[np.generic]:
     """Read ``[len(bands), *shape]`` from a window of scene px, which need not be whole.
 
@@ -69,17 +89,18 @@ def read_pixels(
         shape: (rows, columns) of the result; GDAL takes the overview that fits.
         masks: read the validity masks of the bands (uint8, 0 is invalid) in place of their values.
         resampling: how pixels are weighted when ``shape`` is not the window's own.
+        cache: bytes of blocks GDAL keeps; None is enough for a small raster, or a row of chips of most.
 
     Raises:
         InputError: the file is damaged there.
     """
     read = dataset.read_masks if masks else dataset.read
     try:
-        with _CACHE.bounded(cache_bytes(dataset)), rasterio.Env():
+        with _CACHE.bounded(cache_bytes(dataset) if cache is None else cache), rasterio.Env(**_STRICT):
             pixels: NDArray[np.generic] = read(
                 list(bands), window=window, out_shape=(len(bands), *shape), resampling=resampling
             )
-    except (RasterioError, OSError) as error:
+    except _ERRORS as error:
         x, y = window.col_off, window.row_off
         raise InputError(
             f"{dataset.name}: cannot read columns {x:.0f} to {x + window.width:.0f}, rows {y:.0f} to"
@@ -88,10 +109,9 @@ def read_pixels(
     return pixels
 
 
-def cache_bytes(dataset: rasterio.DatasetReader) -> int:
-    """Size GDAL's block cache: all of a small raster, 256 MiB of a large one (a row of chips of most)."""
-    values = dataset.width * dataset.height * dataset.count
-    return int(np.clip(values * max(_bytes_per_value(name) for name in dataset.dtypes), 16 * _MIB, 256 * _MIB))
+def kept_blocks(cache: int) -> AbstractContextManager[None]:
+    """Let GDAL keep so many bytes of blocks from one read to the next."""
+    return _CACHE.bounded(cache)
 
 
 class _BlockCache:
@@ -127,8 +147,14 @@ class _BlockCache:
 _CACHE = _BlockCache()
 
 
-def _bytes_per_value(dtype: str) -> int:
-    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
+def _check_dataset(dataset: rasterio.DatasetReader) -> None:
+    """Refuse what holds no image, or cannot be held; raises, too, what GDAL found wrong while opening."""
+    if dataset.count == 0:
+        parts = ", ".join(dataset.subdatasets[:3])
+        advice = f"name one of its parts: {parts}" if parts else "give a file with image bands"
+        raise InputError(f"{dataset.name}: holds no image bands itself; {advice}")
+    check_size(dataset)
+    _ = dataset.colorinterp  # the first call that looks at errors GDAL left behind
 
 
 def _check_file(path: Path) -> None:

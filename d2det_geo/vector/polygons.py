@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.detections import Detections
+from d2det_geo.places import mapped
 from d2det_geo.vector.repair import valid_polygons
 
 if TYPE_CHECKING:
@@ -72,13 +73,7 @@ def to_world(geometries: NDArray[np.object_], transform: Affine) -> NDArray[np.o
     Returns:
         Valid (Multi)Polygons whose shells run counter-clockwise, also where the transform mirrors.
     """
-    a, b, c, d, e, f = transform[:6]
-
-    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = points.T
-        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
-
-    placed, _ = valid_polygons(np.asarray(shapely.transform(geometries, place), dtype=object))
+    placed, _ = valid_polygons(mapped(geometries, transform))
     return np.asarray(shapely.orient_polygons(placed))
 
 

@@ -15,7 +15,9 @@ import pyproj
 import shapely
 
 from d2det_geo.errors import InputError
+from d2det_geo.places import Extent
 from d2det_geo.vector.repair import polygon_parts, valid_polygons
+from d2det_geo.vector.turns import turned_to
 
 if TYPE_CHECKING:
     from rasterio.crs import CRS
@@ -39,7 +41,9 @@ class Aoi:
     """The file names no CRS."""
 
 
-def read_objects(path: str | Path, *, crs: CRS | Pixels | None = None) -> gpd.GeoDataFrame:
+def read_objects(
+    path: str | Path, *, crs: CRS | Pixels | None = None, extent: Extent | None = None
+) -> gpd.GeoDataFrame:
     """Read every polygon of a local vector file that GDAL knows, with its attributes.
 
     Geometry collections are reduced to their polygons, invalid outlines repaired, rows
@@ -50,6 +54,8 @@ def read_objects(path: str | Path, *, crs: CRS | Pixels | None = None) -> gpd.Ge
     Args:
         path: file on this machine; of several layers, the one that holds polygons.
         crs: what to reproject to, or ``pixels`` where the caller has no georeference; None keeps the file's own.
+        extent: of what the objects go with, in ``crs``. Objects a turn of the earth away from it are moved to it:
+            a scene from 179 to 181 degrees gets both halves of what RFC 7946 splits at 180.
 
     Returns:
         Valid, non-empty (Multi)Polygons in column ``geometry``, rows numbered from 0. ``attrs`` counts
@@ -71,6 +77,9 @@ def read_objects(path: str | Path, *, crs: CRS | Pixels | None = None) -> gpd.Ge
             objects = _without_crs(objects, crs, path)
         crs_assumed = crs is not None and objects.crs is None
         objects = objects if crs is None else _reproject(objects, crs, path)
+        if extent is not None and objects.crs is not None:
+            moved = turned_to(objects.geometry.to_numpy(), objects.crs, extent)
+            objects = objects.set_geometry(gpd.GeoSeries(moved, crs=objects.crs))
     polygons, repaired = valid_polygons(objects.geometry.to_numpy())
     kept = ~shapely.is_empty(polygons)
     if len(table) and not kept.any():
@@ -82,13 +91,13 @@ def read_objects(path: str | Path, *, crs: CRS | Pixels | None = None) -> gpd.Ge
     return objects
 
 
-def read_aoi(path: str | Path, crs: CRS | Pixels | None) -> Aoi:
-    """Read an area of interest; ``crs`` as in ``read_objects``.
+def read_aoi(path: str | Path, crs: CRS | Pixels | None, *, extent: Extent | None = None) -> Aoi:
+    """Read an area of interest; ``crs`` and ``extent`` as in ``read_objects``.
 
     Raises:
         InputError: as ``read_objects``, and when the file holds no area.
     """
-    objects = read_objects(path, crs=crs)
+    objects = read_objects(path, crs=crs, extent=extent)
     if objects.empty:
         raise InputError(f"{path}: holds no polygons; an area of interest needs at least one")
     area = shapely.union_all(objects.geometry.to_numpy())
