@@ -104,7 +104,7 @@ def _awaited(child: int, started: float, limit: float) -> tuple[int, float]:
 
 def _faults(code: int, words: str, out: Path, beside: set[str]) -> list[str]:
     left = listing(out.parent)
-    expected = {out.name} if code == 0 else set()
+    expected = {out.name, f"{out.name}.manifest.json"} if code == 0 else set()
     lines = [line for line in words.splitlines() if line]
     return [
         fault
@@ -157,10 +157,11 @@ def main() -> None:
             results = Path(temporary, "out", scene.parent.name)
             results.mkdir(parents=True)
             if not outcomes:  # the first prediction compiles, and shows that a good scene is read
-                first = run(scenes / "good" / "striped.tif", results / "good.geojson", *how, limit=300)
-                if first.code != 0:
+                place = Path(temporary, "out", "good")
+                place.mkdir()
+                first = run(scenes / "good" / "striped.tif", place / "objects.geojson", *how, limit=300)
+                if first.code != 0 or first.faults:
                     sys.exit(f"a good scene fails: {first}")
-                (results / "good.geojson").unlink()
             outcome = run(scene, results / "objects.geojson", *how)
             outcomes.append(outcome)
             if outcome.faults:
