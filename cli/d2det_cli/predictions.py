@@ -85,7 +85,8 @@ def _many(
             f" in {summary.seconds:.1f} s"
         )
     if talk.as_json:
-        print_json({"out_dir": str(folder), **asdict(summary)})
+        outputs = {scene: str(out) for scene, out in summary.outputs.items()}
+        print_json({"out_dir": str(folder), **asdict(summary), "outputs": outputs})
     _judge(summary, folder)
 
 

@@ -10,7 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from d2det_geo.errors import UsageError
+from d2det_geo.errors import InputError, UsageError
 
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -35,8 +35,16 @@ def choose_bands(dataset: rasterio.DatasetReader, wanted: Sequence[int] | None) 
         wanted: three indices from 1, repeats allowed (1, 1, 1 shows one band as grey), or None.
 
     Raises:
+        InputError: their values are complex.
         UsageError: ``wanted`` is not three of the raster's bands.
     """
+    colours = _chosen(dataset, wanted)
+    if any("complex" in dataset.dtypes[band - 1] for band in colours.bands):
+        raise InputError(f"{dataset.name}: has complex values and the model wants real ones; convert it to amplitude")
+    return colours
+
+
+def _chosen(dataset: rasterio.DatasetReader, wanted: Sequence[int] | None) -> Colours:
     if wanted is not None:
         return Colours(_named(dataset, wanted))
     kinds = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))

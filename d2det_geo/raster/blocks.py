@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -22,6 +23,8 @@ LARGEST_AREA = 2**44  # px: a country of 600,000 km2 at 0.2 m
 MOST_BANDS = 4096  # ten times those of an imaging spectrometer
 # Formats with blocks that are decoded one by one; of the others each handle would decode the whole file.
 _RANDOM_ACCESS = {"GTiff", "COG", "VRT", "HFA", "GPKG", "MBTiles", "JP2OpenJPEG", "ENVI", "EHdr"}
+_INDEX_BYTES = 4  # at least, of a block's entry in a TIFF, also of one that was never written
+_FEW_BLOCKS = 1000
 _VRT_BLOCK = 512  # px: a VRT says nothing of the blocks of its sources
 
 
@@ -92,6 +95,7 @@ def check_size(dataset: rasterio.DatasetReader) -> None:
     if max(width, height) > LONGEST_SIDE or width * height > LARGEST_AREA:
         raise InputError(f"{dataset.name}: says it has {width} x {height} px, more than any image; check the file")
     together = dataset.interleaving == Interleaving.pixel
+    _check_index(dataset, together=together)
     for (rows, columns), name in zip(dataset.block_shapes, dataset.dtypes, strict=True):
         size = rows * columns * bytes_per_value(name) * (dataset.count if together else 1)
         if not 0 < size <= LARGEST_BLOCK:
@@ -99,6 +103,20 @@ def check_size(dataset: rasterio.DatasetReader) -> None:
                 f"{dataset.name}: is stored in blocks of {columns} x {rows} px, {size / 2**30:.1f} GiB each;"
                 " rewrite it in tiles (gdal_translate -co TILED=YES)"
             )
+
+
+def _check_index(dataset: rasterio.DatasetReader, *, together: bool) -> None:
+    """Refuse a TIFF that is smaller than the list of where its blocks are: its header is not its own."""
+    path = Path(dataset.name)
+    rows, columns = dataset.block_shapes[0] if dataset.count else (0, 0)
+    if dataset.driver not in {"GTiff", "COG"} or not rows * columns or not path.is_file():
+        return
+    blocks = ceil(dataset.height / rows) * ceil(dataset.width / columns) * (1 if together else dataset.count)
+    if blocks > _FEW_BLOCKS and path.stat().st_size < _INDEX_BYTES * blocks:
+        raise InputError(
+            f"{dataset.name}: says it has {dataset.width} x {dataset.height} px in {blocks} blocks and is too small"
+            " to say where they are; it is damaged or cut short, fetch it again"
+        )
 
 
 def cache_bytes(dataset: rasterio.DatasetReader) -> int:

@@ -12,7 +12,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from d2det_geo.errors import InputError
 from d2det_geo.raster.sample import sample_windows
 from d2det_geo.raster.source import read_pixels
 from d2det_geo.raster.validity import Validity
@@ -58,11 +57,9 @@ def scaling_of(
         stay as they are: None. And notices.
 
     Raises:
-        InputError: the values are complex, or the file is damaged.
+        InputError: the file is damaged.
     """
     dtypes = {dataset.dtypes[band - 1] for band in bands}
-    if any("complex" in dtype for dtype in dtypes):
-        raise InputError(f"{dataset.name}: has complex values and the model wants real ones; convert it to amplitude")
     if dtypes == {"uint8"}:
         return None, ()
     for places in _PLACES:
