@@ -58,6 +58,10 @@ MaxMemory = Annotated[
     str | None, typer.Option(metavar="4GB", help="What the process may take.  [default: what reads best]")
 ]
 
+Score = Annotated[
+    float | None, typer.Option(min=0, max=1, metavar="S", help="Least score, 0 to 1.  [default: the model's]")
+]
+
 # Classes
 Classes = Annotated[str, typer.Option(metavar="A,B", help="Only objects of these.", show_default=False)]
 ClassField = Annotated[str, typer.Option(metavar="NAME", help="Attribute that holds the class.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -21,9 +21,7 @@ def predict(
     out_dir: options.OutDir = None,
     format: options.Format = None,
     model: options.Model = "buildings",
-    score: Annotated[
-        float | None, typer.Option(min=0, max=1, metavar="S", help="Least score, 0 to 1.  [default: the model's]")
-    ] = None,
+    score: options.Score = None,
     classes: options.Classes = "",
     aoi: options.Aoi = None,
     bbox: options.BBox = None,
@@ -53,15 +51,14 @@ def predict(
 
     Example: d2det predict town.tif -o buildings.gpkg --score 0.4
     """
-    source: dict[str, Any] = {"gsd": texts.parse_gsd(gsd), "bands": texts.parse_bands(bands), "nodata": nodata}
-    tiling: dict[str, Any] = {"chip_size": chip_size, "overlap": overlap, "batch_size": batch_size, "device": device}
-    area: dict[str, Any] = {"aoi": aoi, "bbox": texts.parse_bbox(bbox), "oblique": allow_oblique}
-    chosen: dict[str, Any] = {"score": score, "classes": texts.parse_names(classes), "min_area": min_area}
-    shape = {"simplify": simplify, "regularize": regularize, "max_memory": texts.parse_size(max_memory)}
     from d2det_cli.predictions import Talk, predict_into
 
     if out != "-":
         ctx.meta[GO_ON] = f"go on with: {texts.resuming(sys.argv)}"
-    what = source | tiling | area | chosen | shape | texts.parse_tta(tta)
+    what: dict[str, Any] = {"score": score, "classes": texts.parse_names(classes), "min_area": min_area, "aoi": aoi}
+    what |= {"gsd": texts.parse_gsd(gsd), "bands": texts.parse_bands(bands), "nodata": nodata, "oblique": allow_oblique}
+    what |= {"chip_size": chip_size, "overlap": overlap, "batch_size": batch_size, "device": device}
+    what |= {"simplify": simplify, "regularize": regularize, "max_memory": texts.parse_size(max_memory)}
+    what |= {"bbox": texts.parse_bbox(bbox), **texts.parse_tta(tta)}
     where = {"format": format, "crs": crs, "overwrite": overwrite, "resume": resume}
     predict_into(scenes, out, out_dir, model, on_error, Talk(show, verbose, quiet, as_json), where, what)

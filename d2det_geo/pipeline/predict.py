@@ -23,6 +23,7 @@ from d2det_geo.pipeline.scene_job import SceneJob, opened_job
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.source import is_address, open_dataset
 from d2det_geo.vector.features import Features, Layer
+from d2det_geo.vector.output import format_of
 from d2det_geo.vector.sinks import open_sink
 
 
@@ -93,7 +94,7 @@ def predict_to_file(
     output = None if out is None else Output(out, overwrite=overwrite, resume=resume, format=format)
     tally = Tally()
     with _job(scene, model, PredictOptions.of(options), tally) as job:
-        key = job.key()
+        key = job.key(crs, "geojsonseq" if out is None else format_of(out, format))
         if output is not None and output.is_complete(key):
             return _summary(job, key, started, ("the output was complete, nothing was done",))
         with ExitStack() as stack:

@@ -72,8 +72,13 @@ class SceneJob:
             min_area=options.min_area,
         )
 
-    def key(self) -> RunKey:
-        """Say what decides the result: content of the scene, the model, every setting that changes a byte."""
+    def key(self, crs: str | None = None, format: str | None = None) -> RunKey:
+        """Say what decides the result: content of the scene, the model, every setting that changes a byte.
+
+        Args:
+            crs: of the output, as the user names it.
+            format: of the output.
+        """
         options = self.options
         settings = {
             "--score": self.outliner.score,
@@ -92,6 +97,8 @@ class SceneJob:
             "--simplify": options.simplify,
             "--regularize": options.regularize,
             "--min-area": options.min_area,
+            "--crs": crs,
+            "--format": format,
             "torch": torch.__version__,
         }
         path = self.scene.path
