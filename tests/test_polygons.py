@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from d2det_geo.detections import MASK_SIDE, Detections, Pieces
-from d2det_geo.vector.polygons import _contours, box_polygons, geodesic_areas_m2, mask_polygons, to_world
+from d2det_geo.vector.polygons import _contours, box_polygons, mask_polygons, to_world
 
 FINE = 12  # sub-cells per side of a cell in the rasterised truth
 UTM = pyproj.CRS(32614)
@@ -293,37 +293,3 @@ def test_to_world_maps_every_vertex_and_keeps_orientation_and_holes(transform):
     found = sorted(set(world[1].exterior.coords))
     np.testing.assert_allclose(found, sorted(corners), rtol=0, atol=1e-8)
     np.testing.assert_allclose(shapely.area(world), shapely.area(pixels) * abs(transform.determinant), rtol=1e-4)
-
-
-def test_geodesic_area_agrees_with_pyproj_and_subtracts_holes():
-    shell, hole = (
-        shapely.box(600_000, 3_000_000, 600_050, 3_000_020),
-        shapely.box(600_010, 3_000_005, 600_020, 3_000_015),
-    )
-    far = shapely.affinity.translate(shell, 200)
-    geometries = np.array([shell.difference(hole), shapely.union(shell, far), shapely.Polygon(), hole.reverse()])
-    to_degrees = pyproj.Transformer.from_crs(UTM, 4326, always_xy=True).transform
-    geod = pyproj.Geod(ellps="WGS84")
-
-    def one(polygon):
-        ring = shapely.transform(polygon.exterior, to_degrees, interleaved=False)
-        return abs(geod.polygon_area_perimeter(*ring.xy)[0])
-
-    expected = [one(shell) - one(hole), one(shell) + one(far), 0, one(hole)]
-    np.testing.assert_allclose(geodesic_areas_m2(geometries, UTM), expected, rtol=1e-9)
-    assert geodesic_areas_m2(geometries[:1], UTM)[0] == pytest.approx(900, rel=2e-3)  # the grid's scale is 0.9997
-
-
-def test_geodesic_area_of_web_mercator_is_on_the_ground():
-    to_mercator = pyproj.Transformer.from_crs(UTM, 3857, always_xy=True).transform
-    square = shapely.box(600_000, 3_000_000, 600_030, 3_000_040)
-    mercator = shapely.transform(square, to_mercator, interleaved=False)
-    assert mercator.area > 1.2 * square.area
-    areas = geodesic_areas_m2(np.array([mercator, square]), pyproj.CRS(3857))
-    assert areas[0] == pytest.approx(geodesic_areas_m2(np.array([square]), UTM)[0], rel=1e-6)
-
-
-def test_geodesic_area_across_the_antimeridian():
-    crs = pyproj.CRS("+proj=tmerc +lon_0=180 +datum=WGS84")
-    areas = geodesic_areas_m2(np.array([shapely.box(-20, 0, 30, 10), shapely.box(20, 0, 70, 10)]), crs)
-    assert areas == pytest.approx([500, 500], rel=1e-6)

@@ -15,9 +15,10 @@ from d2det_geo.detections import Detections
 from d2det_geo.metrics.geo import shares_inside
 from d2det_geo.pipeline.tally import Tally
 from d2det_geo.raster.scene import Scene
+from d2det_geo.vector.areas import geodesic_areas_m2
 from d2det_geo.vector.features import Features
 from d2det_geo.vector.footprints import regularized, simplified
-from d2det_geo.vector.polygons import box_polygons, geodesic_areas_m2, mask_polygons, to_world
+from d2det_geo.vector.polygons import box_polygons, mask_polygons, to_world
 
 
 @dataclass(frozen=True, slots=True, eq=False)

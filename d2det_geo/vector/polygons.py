@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import contourpy
 import numpy as np
-import pyproj
 import shapely
 from numpy.typing import NDArray
 
@@ -16,7 +15,6 @@ from d2det_geo.vector.repair import valid_polygons
 
 if TYPE_CHECKING:
     from affine import Affine
-    from rasterio.crs import CRS
 
 SPECK = 0.01  # a part below this share of the largest part's area is noise of the network, not an object's wing
 _BATCH = 4096  # masks contoured at once: 33 MB of field
@@ -75,33 +73,6 @@ def to_world(geometries: NDArray[np.object_], transform: Affine) -> NDArray[np.o
     """
     placed, _ = valid_polygons(mapped(geometries, transform))
     return np.asarray(shapely.orient_polygons(placed))
-
-
-def geodesic_areas_m2(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
-    """Measure (Multi)Polygons on the ellipsoid of ``crs``, edges as geodesics; holes count as not covered.
-
-    Returns:
-        ``[D]`` square metres.
-    """
-    source = pyproj.CRS.from_user_input(crs)
-    geod = source.get_geod() or pyproj.Geod(ellps="WGS84")
-    geographic = source.geodetic_crs or pyproj.CRS(4326)
-    to_degrees = pyproj.Transformer.from_crs(source, geographic, always_xy=True)
-    rings, owners = _rings(geometries)
-    points, ring_of_point = shapely.get_coordinates(rings, return_index=True)
-    lon, lat = to_degrees.transform(points[:, 0], points[:, 1])
-    ends = np.searchsorted(ring_of_point, np.arange(len(rings) + 1))
-    areas = np.zeros(len(geometries))
-    for owner, start, end in zip(owners, ends[:-1], ends[1:], strict=True):
-        areas[owner] += geod.polygon_area_perimeter(lon[start:end], lat[start:end])[0]
-    return areas
-
-
-def _rings(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
-    """Take polygons apart into rings, shells counter-clockwise and holes clockwise, each with its owner."""
-    parts, owner_of_part = shapely.get_parts(geometries, return_index=True)
-    rings, part_of_ring = shapely.get_rings(shapely.orient_polygons(parts), return_index=True)
-    return rings, owner_of_part[part_of_ring]
 
 
 def _in_batches(masks: NDArray[np.float32], boxes: NDArray[np.float64], threshold: float) -> NDArray[np.object_]:

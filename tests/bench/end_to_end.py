@@ -32,7 +32,7 @@ from d2det_geo.pipeline.predict import predict_to_file  # noqa: E402
 from d2det_geo.raster.windows import scene_windows  # noqa: E402
 from tests.bench.reading import CHIP, LAYOUTS, OVERLAP, best_of, measure, memory, write_scene  # noqa: E402
 
-PITCH = 136  # px between objects: 130,000 detections on 40,000 x 40,000 px, four in ten of them seen before
+PITCH = 148  # px between objects: 130,000 detections on 40,000 x 40,000 px, four in ten of them seen before
 MOST_TIME, MOST_MB = 3.0, 900  # of the floor; of the whole process
 CARD = Card(
     name="canned",
@@ -58,29 +58,33 @@ class CannedDetector(nn.Module):
         self.count = 0
         self._windows: Iterator[Window] = scene_windows(side, side, CHIP, OVERLAP)
         rng = np.random.default_rng(5)
-        x, y = (axis.ravel() for axis in np.meshgrid(*[np.arange(PITCH / 2, side - PITCH / 2, PITCH)] * 2))
-        half = rng.uniform(8, 60, (2, len(x)))
-        self._boxes = np.column_stack([x - half[0], y - half[1], x + half[0], y + half[1]])
-        self._scores = rng.uniform(0.3, 1, len(x)).astype(np.float32)
+        self._per_row = int((side - PITCH) // PITCH)
+        row, column = np.divmod(np.arange(self._per_row**2), self._per_row)
+        centre, half = np.column_stack([column + 1, row + 1]) * PITCH, rng.uniform(8, 60, (len(row), 2))
+        self._boxes = np.hstack([centre - half, centre + half])
+        self._scores = rng.uniform(0.3, 1, len(row)).astype(np.float32)
+        self._ellipse = _ellipses(np.array([[0.0, 0.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 1.0, 1.0]]))
 
     def detect(self, images: Tensor, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         return [self._seen(next(self._windows)) for _ in range(len(images))]
 
     def _seen(self, window: Window) -> Detections:
-        frame = np.array(
-            [window.col_off, window.row_off, window.col_off + window.width, window.row_off + window.height]
-        )
-        clipped = np.hstack([np.maximum(self._boxes[:, :2], frame[:2]), np.minimum(self._boxes[:, 2:], frame[2:])])
-        rows = np.flatnonzero((clipped[:, 2:] - clipped[:, :2] > 2).all(axis=1))
+        corner = np.array([window.col_off, window.row_off], np.float64)
+        frame = np.concatenate([corner, corner + [window.width, window.height]])
+        near = [np.arange(max(low // PITCH - 1, 0), min(high // PITCH + 1, self._per_row)).astype(int)
+                for low, high in ((frame[0], frame[2]), (frame[1], frame[3]))]  # fmt: skip
+        rows = (near[1][:, None] * self._per_row + near[0]).ravel()
+        whole = self._boxes[rows]
+        boxes = np.hstack([np.maximum(whole[:, :2], frame[:2]), np.minimum(whole[:, 2:], frame[2:])])
+        seen = (boxes[:, 2:] - boxes[:, :2] > 2).all(axis=1)
+        rows, whole, boxes = rows[seen], whole[seen], boxes[seen]
+        masks = np.repeat(self._ellipse, len(rows), axis=0)
+        cut = np.flatnonzero((boxes != whole).any(axis=1))
+        masks[cut] = _ellipses(whole[cut], boxes[cut])
         self.count += len(rows)
-        boxes, scores = clipped[rows], self._scores[rows]
-        return Detections(
-            boxes=boxes - np.tile(frame[:2], 2),
-            scores=scores,
-            labels=np.zeros(len(rows), np.int64),
-            masks=_ellipses(self._boxes[rows], boxes),
-            mask_scores=scores * np.float32(1.3),
-        )
+        scores = self._scores[rows]
+        labels = np.zeros(len(rows), np.int64)
+        return Detections(boxes - np.tile(corner, 2), scores, labels, masks, scores * np.float32(1.3))
 
 
 def _ellipses(whole: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -89,11 +93,8 @@ def _ellipses(whole: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[
     offsets = []
     for axis in (0, 1):
         low, high = seen[:, axis, None], seen[:, axis + 2, None]
-        centre, half = (
-            (whole[:, axis + 2] + whole[:, axis])[:, None] / 2,
-            (whole[:, axis + 2] - whole[:, axis])[:, None] / 2,
-        )
-        offsets.append(((low + cells * (high - low) - centre) / half).astype(np.float32) ** 2)
+        start, end = whole[:, axis, None], whole[:, axis + 2, None]
+        offsets.append(((2 * (low + cells * (high - low)) - start - end) / (end - start)).astype(np.float32) ** 2)
     return np.clip(0.5 + 4 * (1 - offsets[1][:, :, None] - offsets[0][:, None, :]), 0, 1)
 
 
@@ -101,6 +102,7 @@ def predict(scene: str, side: int) -> dict[str, float]:
     """Predict in this process; wall and CPU seconds, the peak of memory, and what came out."""
     torch.set_grad_enabled(False)
     network = CannedDetector(side)
+    before = memory("VmRSS")
     with tempfile.TemporaryDirectory() as folder:
         start, cpu = time.perf_counter(), time.process_time()
         summary = predict_to_file(scene, Path(folder) / "out.gpkg", network, gsd="native", batch_size=1)
@@ -139,7 +141,8 @@ def main() -> int:
         print(f"{name:22}{row['wall']:9.1f}{row['cpu']:9.1f}{row['mb']:9.0f}")
     print(", ".join(f"{name[2:]} {value:.1f} s" for name, value in found.items() if name.startswith("s_")))
     ratio = found["wall"] / floor["wall"]
-    print(f"\n{ratio:.2f} x the floor (limit {MOST_TIME}), {found['mb']:.0f} MB (limit {MOST_MB})")
+    print(f"\n{ratio:.2f} x the floor (limit {MOST_TIME}); {found['mb']:.0f} MB (limit {MOST_MB}),", end=" ")
+    print(f"{found['added']:.0f} of them beyond Python, torch and the other imports")
     return int(ratio > MOST_TIME or found["mb"] > MOST_MB)
 
 
