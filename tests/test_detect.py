@@ -192,6 +192,25 @@ def test_quarters_that_are_too_full_are_told() -> None:
     assert 5 < len(found) < len(dense)
 
 
+def test_a_quarter_that_two_chips_share_counts_once() -> None:
+    # Windows of 64 px at 0 and, moved back, 24: the right quarters of the first are the left ones of the second.
+    crowd = [(x, y) for x in range(4, 88, 8) for y in (6, 30, 58)]
+    tally = Tally()
+    chips = ChipNetwork(CappedDetector(), CARD, 16, 2)
+    image = spots(*crowd)[:, :64, :88]
+    found = detect_grid(reader(image), (88, 64), chips, chip_size=64, tally=tally)
+    assert tally.split_chips == 2
+    assert len(centres(found)) == len(set(centres(found)))
+
+
+def test_a_full_chip_no_larger_than_the_overlap_is_told() -> None:
+    tally = Tally()
+    chips = ChipNetwork(CappedDetector(), CARD, 16, 2)
+    image = spots(*[(x, y) for x in range(2, 15, 4) for y in (3, 10)])[:, :16, :16]
+    detect_grid(reader(image), (16, 16), chips, chip_size=64, tally=tally)
+    assert (tally.split_chips, tally.capped_chips) == (0, 1)
+
+
 def test_what_a_cap_cuts_off_below_the_least_score_is_not_missed() -> None:
     crowd = [(x, y) for x in (6, 30, 58) for y in (6, 30, 58)]
     tally = Tally()

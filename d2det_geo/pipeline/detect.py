@@ -110,14 +110,19 @@ def detect_stream(
         Objects in grid px; after each batch, and at the end at least once.
     """
     merger = SeamMerger(*size)
+    given: set[tuple[float, ...]] = set()
     done = 0
     for batch in _batches(read_all, windows, network, tally, ledger, progress):
         done = batch.last
         with tally.timed("merge"):
             for detections, window in batch.parts:
-                merger.add(detections, window)
+                if window.flatten() not in given:  # quarters of two chips may be the same window: it counts once
+                    given.add(window.flatten())
+                    merger.add(detections, window)
             # What lies above the next window is in nobody's way any more.
-            found = merger.finished(windows[done].row_off if done < len(windows) else math.inf)
+            row = windows[done].row_off if done < len(windows) else math.inf
+            given = {window for window in given if window[1] >= row}
+            found = merger.finished(row)
         if len(found):
             yield found
     yield merger.flush()

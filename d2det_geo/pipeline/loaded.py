@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +34,8 @@ class LoadedModel:
     device: torch.device
     identity: dict[str, str | int]
     """``name``, and SHA-256 of the ``card`` and of the ``weights``."""
+    needs: dict[tuple[int, ...], int] = field(default_factory=dict)
+    """Bytes the process takes with a batch of this shape: measured once, as the peak never falls again."""
 
     def augmented(self, scales: Sequence[float], *, flip: bool) -> Detector:
         """Give the network as test-time augmentation wants it; itself where that changes nothing."""
@@ -67,8 +69,9 @@ def loaded(model: str | Path | CardedDetector | LoadedModel, device: str = "auto
 
 
 def _digest(detector: CardedDetector) -> str:
-    """Take the SHA-256 of all weights, in the order the network names them."""
+    """Take the SHA-256 of all weights and statistics, in the order the network names them."""
     digest = hashlib.sha256()
-    for weights in detector.parameters():
-        digest.update(weights.detach().cpu().contiguous().numpy().tobytes())
+    state = detector.state_dict().values() if isinstance(detector, torch.nn.Module) else detector.parameters()
+    for values in state:
+        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

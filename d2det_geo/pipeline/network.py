@@ -75,11 +75,12 @@ class ChipNetwork:
 
     def _quartered(self, window: Window, chip: Chip, tally: Tally) -> list[Part]:
         """Look at the quarters of a chip, which share as much as chips do."""
-        size = -(-(max(window.width, window.height) + self.overlap) // 2)
-        quarters = [_cut(chip, window, part) for part in scene_windows(window.width, window.height, size, self.overlap)]
-        if len(quarters) == 1:
+        longest = max(window.width, window.height)
+        size = -(-(longest + self.overlap) // 2)
+        if size >= longest:
             tally.capped_chips += 1
             return []
+        quarters = [_cut(chip, window, part) for part in scene_windows(window.width, window.height, size, self.overlap)]
         tally.split_chips += 1
         parts: list[Part] = []
         for start in range(0, len(quarters), self.batch_size):

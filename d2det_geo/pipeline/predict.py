@@ -12,6 +12,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 
+from d2det_geo.errors import UsageError
 from d2det_geo.model.bundle import find_bundle
 from d2det_geo.pipeline.budget import peak_bytes
 from d2det_geo.pipeline.detect import Progress
@@ -91,6 +92,8 @@ def predict_to_file(
             changed; said before the network runs. And as ``predict_scene``.
     """
     started = time.perf_counter()
+    if out is None and (overwrite or resume or format):
+        raise UsageError("standard output takes no --overwrite, --resume or --format: it is a feature per line")
     output = None if out is None else Output(out, overwrite=overwrite, resume=resume, format=format)
     tally = Tally()
     with _job(scene, model, PredictOptions.of(options), tally) as job:

@@ -82,9 +82,9 @@ class SceneJob:
         options = self.options
         settings = {
             "--score": self.outliner.score,
-            "--classes": list(options.classes),
-            "--aoi": None if options.aoi is None else sha256(Path(options.aoi).read_bytes()).hexdigest(),
-            "--bbox": options.bbox,
+            "scene": self.scene.path,
+            "--classes": sorted(set(options.classes)),
+            "--aoi and --bbox": None if self.region is None else sha256(shapely.to_wkb(self.region)).hexdigest(),
             "--gsd": options.gsd,
             "--chip-size": self.chip_size,
             "--overlap": self.network.overlap,
@@ -100,6 +100,7 @@ class SceneJob:
             "--crs": crs,
             "--format": format,
             "torch": torch.__version__,
+            "threads": torch.get_num_threads() if self.model.device.type == "cpu" else None,  # change the last bits
         }
         path = self.scene.path
         return RunKey(
@@ -141,20 +142,26 @@ class SceneJob:
     def _share_memory(self) -> int:
         """Size GDAL's cache; return how many bytes of chips may be read ahead."""
         limit = self.options.max_memory
-        if limit is not None and self.windows:
-            first = self.windows[0]
-            self.network.rehearse((int(first.height), int(first.width)))
+        used = self._needed() if limit is not None and self.windows else 0
         chip = 4 * self.chip_size**2  # three bands and their validity
         row = chip * -(-self.scene.grid_width // max(1, self.chip_size - self.network.overlap))
         budget = share_memory(
             limit,
-            peak_bytes(),
+            used,
             cache_wanted=self.scene.cache_wanted(self.chip_size, self.chip_size),
             row=row,
             batch=chip * self.network.batch_size,
         )
         self.scene.limit_cache(budget.cache)
         return budget.ahead
+
+    def _needed(self) -> int:
+        """Measure what the process takes with a full batch."""
+        shape = (self.network.batch_size, int(self.windows[0].height), int(self.windows[0].width))
+        if shape not in self.model.needs:
+            self.network.rehearse(shape[1:])
+            self.model.needs[shape] = peak_bytes()
+        return self.model.needs[shape]
 
 
 @contextmanager

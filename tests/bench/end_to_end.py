@@ -70,7 +70,7 @@ class CannedDetector(nn.Module):
 
     def _seen(self, window: Window) -> Detections:
         corner = np.array([window.col_off, window.row_off], np.float64)
-        frame = np.concatenate([corner, corner + [window.width, window.height]])
+        frame = np.concatenate([corner, corner + (window.width, window.height)])
         near = [np.arange(max(low // PITCH - 1, 0), min(high // PITCH + 1, self._per_row)).astype(int)
                 for low, high in ((frame[0], frame[2]), (frame[1], frame[3]))]  # fmt: skip
         rows = (near[1][:, None] * self._per_row + near[0]).ravel()
@@ -108,13 +108,9 @@ def predict(scene: str, side: int) -> dict[str, float]:
         summary = predict_to_file(scene, Path(folder) / "out.gpkg", network, gsd="native", batch_size=1)
         wall, spent = time.perf_counter() - start, time.process_time() - cpu
     steps = {f"s_{step}": seconds for step, seconds in summary.seconds.items()}
-    return {
-        "wall": wall,
-        "cpu": spent,
-        "mb": memory("VmHWM"),
-        "detections": network.count,
-        "n": summary.objects,
-    } | steps
+    peak = memory("VmHWM")
+    found = {"detections": network.count, "n": summary.objects}
+    return {"wall": wall, "cpu": spent, "mb": peak, "added": peak - before} | found | steps
 
 
 def main() -> int:
