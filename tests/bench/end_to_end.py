@@ -70,7 +70,7 @@ class CannedDetector(nn.Module):
 
     def _seen(self, window: Window) -> Detections:
         corner = np.array([window.col_off, window.row_off], np.float64)
-        frame = np.concatenate([corner, corner + (window.width, window.height)])
+        frame = np.array([*corner, corner[0] + window.width, corner[1] + window.height])
         near = [np.arange(max(low // PITCH - 1, 0), min(high // PITCH + 1, self._per_row)).astype(int)
                 for low, high in ((frame[0], frame[2]), (frame[1], frame[3]))]  # fmt: skip
         rows = (near[1][:, None] * self._per_row + near[0]).ravel()
