@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 GEOMETRY = "geometry"
-ROWS = 32_768
+ROWS = 4096
 """Objects of a batch: some 10 MB."""
 _TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
 _ONE_PART = np.uint32(1).tobytes()

@@ -85,7 +85,10 @@ def joined(parts: list[Features]) -> Features:
 
 
 class Batches:
-    """Cuts what comes in any portions into batches of one size, so that a file does not depend on the portions."""
+    """Cuts what comes in any portions into batches of one size, so that a file does not depend on the portions.
+
+    Outlines in pixels are let go: formats that want them write as they come.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -94,7 +97,8 @@ class Batches:
 
     def add(self, features: Features) -> Iterator[Features]:
         """Take features, and give the batches that are full."""
-        for piece in features.pieces(self._size):
+        placed = Features(features.geometries, features.geometries, features.columns)
+        for piece in placed.pieces(self._size):
             self._waiting.append(piece)
             self._count += len(piece)
             if self._count >= self._size:
