@@ -83,9 +83,13 @@ def test_a_ledger_that_does_not_fit_is_replaced_only_with_both_flags(path: Path,
 
 @pytest.mark.parametrize("error", [InputError("cannot read"), RuntimeError("a bug"), KeyboardInterrupt()], ids=repr)
 def test_what_was_done_outlives_any_error(path: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, output(path).ledger(KEY) as ledger:
-        ledger.record(batch(0))
-        raise error
+    def work() -> None:
+        with output(path).ledger(KEY) as ledger:
+            ledger.record(batch(0))
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        work()
     assert caught.value.__notes__ == ["3 windows are done and kept, the same command with --resume goes on"]
     with output(path, "resume").ledger(KEY) as ledger:
         assert ledger.next_window == 3
