@@ -384,11 +384,13 @@ def test_ctrl_c_leaves_what_was_done_and_resume_goes_on(write_raster: WriteRaste
 
 def test_a_complete_output_is_resumed_by_doing_nothing(write_raster: WriteRaster, tmp_path: Path) -> None:
     path, out = write_raster(town(*SHEDS)), tmp_path / "out.geojson"
-    predict_to_file(path, out, RectangleDetector())
+    first = predict_to_file(path, out, RectangleDetector())
     before, network = out.read_bytes(), RectangleDetector()
     summary = predict_to_file(path, out, network, resume=True)
     assert network.images == 0
     assert "complete" in summary.notices[-1]
+    assert summary.objects == first.objects > 0
+    assert (summary.windows, summary.chips, summary.dropped) == (first.windows, first.chips, first.dropped)
     with pytest.raises(OutputExistsError, match="another scene, model or options"):
         predict_to_file(path, out, network, resume=True, chip_size=200)
     predict_to_file(path, out, network, resume=True, overwrite=True)
