@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -51,14 +52,16 @@ def test_a_bad_scene_is_skipped_listed_and_tried_again(flight: Path, tmp_path: P
     assert sorted(path.name for path in out.iterdir() if path.name not in names) == [
         "100_a.geojson.manifest.json",
         "101_a.geojson.manifest.json",
+        "b.geojson.ledger",
         "failed.txt",
+        "outputs.json",
     ]
     report = json.loads(stdout)
     assert [failure["exit_code"] for failure in report["failed"]] == [4]
     assert len(report["scenes"]) == 2
     assert stderr.splitlines()[-1] == (
         f"d2det: error: 1 of 3 scenes failed; they are listed in {out / 'failed.txt'}:"
-        f" give @{out / 'failed.txt'} to try them again"
+        f" try again with @{out / 'failed.txt'} --resume, or --overwrite --resume where the scene was repaired"
     )
     assert len(pyogrio.read_dataframe(out / "100_a.geojson")) == report["scenes"][0]["objects"]
     reason, scene = (out / "failed.txt").read_text(encoding="utf-8").splitlines()
@@ -69,7 +72,11 @@ def test_a_bad_scene_is_skipped_listed_and_tried_again(flight: Path, tmp_path: P
     broken = (flight / "100/b.tif").read_bytes()
     (flight / "100/b.tif").write_bytes(whole)
     try:
-        assert run(flight, f"@{out / 'failed.txt'}", "--out-dir", str(out))[0] == 0
+        code, _, stderr = run(flight, f"@{out / 'failed.txt'}", "--out-dir", str(out), "--resume")
+        assert code == 2
+        assert "the scene changed" in stderr
+        assert "--overwrite --resume replaces what is of another run" in stderr
+        assert run(flight, f"@{out / 'failed.txt'}", "--out-dir", str(out), "--overwrite", "--resume")[0] == 0
     finally:
         (flight / "100/b.tif").write_bytes(broken)
     assert not (out / "failed.txt").exists()
@@ -90,6 +97,106 @@ def test_a_bad_scene_stops_the_batch_and_resume_goes_on(flight: Path, tmp_path: 
     assert (out / "100_a.fgb").stat().st_mtime_ns == before
     assert (out / "101_a.fgb").exists()
     assert run(flight, *arguments)[0] == 5
+
+
+def test_an_output_is_never_given_to_another_scene(
+    flight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = (flight / "scene.tif").read_bytes()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "a.tif").write_bytes(whole)
+    (tmp_path / "x/a.tif").write_bytes(whole[: len(whole) // 2])
+    assert run(flight, "a.tif", "x/a.tif", "--out-dir", "f", "--on-error", "skip")[0] == 3
+    before = (tmp_path / "f/a.geojson").read_bytes()
+    (tmp_path / "x/a.tif").write_bytes(whole)
+    assert run(flight, "@f/failed.txt", "--out-dir", "f", "--overwrite")[0] == 0
+    assert (tmp_path / "f/a.geojson").read_bytes() == before
+    assert set(pyogrio.read_dataframe("f/x_a.geojson")["scene"]) == {"x/a.tif"}
+    (tmp_path / "x/b.tif").write_bytes(whole)
+    assert run(flight, "x", "./a.tif", "--out-dir", "f", "--resume")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "f").glob("*.geojson")) == [
+        "a.geojson",
+        "b.geojson",
+        "x_a.geojson",
+    ]
+    names = json.loads((tmp_path / "f/outputs.json").read_text(encoding="utf-8"))
+    assert names == {"a.tif": "a", "x/a.tif": "x_a", "x/b.tif": "b"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a.tif": 3}', '{"a.tif": "../a"}', '{"a.tif": ""}'])
+def test_names_that_cannot_be_read_are_said(flight: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "outputs.json").write_text(content, encoding="utf-8")
+    code, _, stderr = run(flight, str(flight / "scene.tif"), "--out-dir", str(tmp_path))
+    assert code == 4
+    assert f"{tmp_path / 'outputs.json'}: cannot be read" in stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs.json"]
+
+
+def ending(error: BaseException) -> Any:
+    def announce(index: int, count: int, scene: str) -> Any:
+        def told(done: int, total: int) -> None:
+            if index == 1:
+                raise error
+
+        return told
+
+    return announce
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyboardInterrupt(), "interrupted"),
+        (RuntimeError("the GPU is out of memory"), "the GPU is out of memory; 1 windows are done"),
+        (InputError("cannot be read"), "cannot be read; 1 windows are done"),
+    ],
+    ids=["Ctrl-C", "bug", "scene"],
+)
+def test_a_batch_that_ends_early_lists_what_is_left(
+    flight: Path, tmp_path: Path, error: BaseException, reason: str
+) -> None:
+    scenes = [str(flight / name) for name in ("100/a.tif", "101/a.tif", "scene.tif")]
+    (tmp_path / "failed.txt").write_text(f"# then\n{scenes[0]}\n# broken\nother.tif\n", encoding="utf-8")
+    kept = "" if isinstance(error, KeyboardInterrupt) else " and kept, the same command with --resume goes on"
+    with pytest.raises(type(error)):
+        predict_batch(scenes, tmp_path, flight / "tiny.safetensors", announce=ending(error))
+    listed = (tmp_path / "failed.txt").read_text(encoding="utf-8")
+    assert listed == f"# broken\nother.tif\n# {reason}{kept}\n{scenes[1]}\n# not reached\n{scenes[2]}\n"
+    (tmp_path / "failed.txt").write_text(listed.replace("# broken\nother.tif\n", ""), encoding="utf-8")
+    assert run(flight, f"@{tmp_path / 'failed.txt'}", "--out-dir", str(tmp_path), "--resume")[0] == 0
+    assert sorted(path.name for path in tmp_path.glob("*.geojson")) == [
+        "100_a.geojson",
+        "101_a.geojson",
+        "scene.geojson",
+    ]
+    assert not (tmp_path / "failed.txt").exists()
+
+
+def test_an_interrupted_batch_that_overwrites_goes_on(flight: Path, tmp_path: Path) -> None:
+    scenes = [str(flight / name) for name in ("100/a.tif", "101/a.tif", "scene.tif")]
+    predict_batch(scenes, tmp_path, flight / "tiny.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        predict_batch(
+            scenes,
+            tmp_path,
+            flight / "tiny.safetensors",
+            announce=ending(KeyboardInterrupt()),
+            overwrite=True,
+            min_area=1.0,
+        )
+    options = (*scenes, "--out-dir", str(tmp_path), "--min-area", "1")
+    first = (tmp_path / "100_a.geojson").stat().st_mtime_ns
+    code, _, stderr = run(flight, *options, "--resume")
+    assert code == 5
+    assert "--overwrite --resume replaces what is of another run" in stderr
+    assert run(flight, *options, "--overwrite", "--resume")[0] == 0
+    assert (tmp_path / "100_a.geojson").stat().st_mtime_ns == first
+    settings = [
+        json.loads(path.read_text(encoding="utf-8"))["settings"]["--min-area"]
+        for path in tmp_path.glob("*.manifest.json")
+    ]
+    assert settings == [1.0] * 3
 
 
 def test_when_every_scene_fails_the_code_is_of_the_failure(flight: Path, tmp_path: Path) -> None:

@@ -445,11 +445,11 @@ def test_ctrl_c_in_predict_says_how_to_go_on_and_it_does(workplace, d2det, tmp_p
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr.endswith(f"\nd2det: interrupted; go on with: d2det {shlex.join(command)} --resume\n")
+    assert stderr.endswith(f"\nd2det: interrupted; go on with: d2det {shlex.join(command)} --overwrite --resume\n")
     assert [path.name for path in tmp_path.iterdir()] == ["out.gpkg.ledger"]
     result = d2det(*command)
     assert (result.exit_code, "--resume" in result.stderr) == (5, True)
-    assert d2det(*command, "--resume", "-q").exit_code == 0
+    assert d2det(*command, "--overwrite", "--resume", "-q").exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.gpkg", "out.gpkg.manifest.json"]
 
 

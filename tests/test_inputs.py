@@ -28,6 +28,7 @@ def test_files_folders_patterns_and_addresses(flight: Path) -> None:
         "https://host/x.tif?y=*",
         "/vsizip/a.zip/b.tif",
     ]
+    assert expand_scenes(["./b/1.tif", "./b/*.tif", "b//1.tif"]) == ["b/1.tif"]
     assert expand_scenes(["missing.tif", "a/notes.txt"]) == ["missing.tif", "a/notes.txt"]
 
 
@@ -68,11 +69,23 @@ def test_lists_in_a_circle_are_refused(flight: Path) -> None:
 
 
 def test_outputs_are_named_like_their_scenes_and_never_alike() -> None:
-    assert output_names(["x/a.tif", "x/b.JPG"], ".gpkg") == ["a.gpkg", "b.gpkg"]
-    assert output_names(["100/D1.JPG", "101/D1.JPG", "100/D2.JPG"], ".fgb") == ["100_D1.fgb", "101_D1.fgb", "D2.fgb"]
-    assert output_names(["x/a.tif", "x/a.png"], ".shp") == ["x_a.shp", "x_a_2.shp"]
-    assert output_names(["https://host/data/a.tif?key=1/2"], ".geojson") == ["a.geojson"]
-    assert output_names(["a.tif", "a.png", "a_2.tif", "A.vrt"], ".shp") == ["a.shp", "a_2.shp", "a_2_2.shp", "A_3.shp"]
-    hostile = output_names(["../../etc/pass wd.tif", "..", "/vsizip//x/../y.zip/.."], ".gpkg")
+    def names(*scenes: str) -> list[str]:
+        return list(output_names(scenes).values())
+
+    assert names("x/a.tif", "x/b.JPG") == ["a", "b"]
+    assert names("100/D1.JPG", "101/D1.JPG", "100/D2.JPG") == ["100_D1", "101_D1", "D2"]
+    assert names("x/a.tif", "x/a.png") == ["x_a", "x_a_2"]
+    assert names("https://host/data/a.tif?key=1/2") == ["a"]
+    assert names("a.tif", "a.png", "a_2.tif", "A.vrt") == ["a", "a_2", "a_2_2", "A_3"]
+    hostile = names("../../etc/pass wd.tif", "..", "/vsizip//x/../y.zip/..")
     assert all(os.sep not in name and not name.startswith(".") for name in hostile)
     assert len(set(hostile)) == 3
+
+
+def test_a_scene_keeps_the_name_it_has_and_no_other_gets_it() -> None:
+    known = output_names(["a.tif", "x/a.tif"])
+    assert known == {"a.tif": "a", "x/a.tif": "x_a"}
+    assert output_names(["x/a.tif"], known) == {"x/a.tif": "x_a"}
+    assert output_names(["y/A.tif", "a.png", "x/a.tif"], known) == {"y/A.tif": "y_A", "a.png": "a_2", "x/a.tif": "x_a"}
+    assert output_names(["b.tif", "b.tif"], {"gone.tif": "B"}) == {"b.tif": "b_2"}
+    assert output_names([], known) == {}

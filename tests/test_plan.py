@@ -31,6 +31,7 @@ from d2det_geo.pipeline.ledger import ledger_path
 from d2det_geo.pipeline.plan import plan_scene, plan_scenes
 from d2det_geo.pipeline.plan_report import Plan
 from d2det_geo.raster.layout import layout_of
+from tests.drone import exif_of, frame, pose, xmp_of
 
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 ROOT = Path(__file__).parents[1]
@@ -91,6 +92,30 @@ def test_an_area_of_interest(write_raster: WriteRaster, tmp_path: Path) -> None:
     assert plan.coverage == pytest.approx(100 * 100 / (300 * 500))
     with pytest.raises(InputError, match="does not touch"):
         plan_scene(scene, aoi=write_area(tmp_path / "far.geojson", 9000, 0, 9100, 100), **NATIVE)
+
+
+def test_a_box_of_interest(write_raster: WriteRaster, tmp_path: Path) -> None:
+    scene = write_raster(image())
+    plan = plan_scene(scene, bbox=(500_055, 5_000_000 - 35, 500_075, 5_000_000 - 5), **NATIVE)  # 110 to 150, 10 to 70
+    assert (plan.windows, plan.outside, plan.chips) == (24, 23, 1)
+    area = write_area(tmp_path / "aoi.geojson", 0, 0, 150, 70)
+    both = plan_scene(scene, aoi=area, bbox=(500_055, 5_000_000 - 35, 500_250, 5_000_000), **NATIVE)
+    assert (both.outside, both.chips) == (23, 1)
+    with pytest.raises(InputError, match=r"--bbox: does not touch .*, whose bounds are 500000,4999850,500250,5000000"):
+        plan_scene(scene, bbox=(0, 0, 1, 1), **NATIVE)
+    result = d2det(scene, "--gsd", "native", "--bbox", "5,5,1,1")
+    assert (result.exit_code, "--bbox 5.0,5.0,1.0,1.0: must be" in result.stderr) == (2, True)
+
+
+def test_frames_that_look_ahead(tmp_path: Path) -> None:
+    path = frame(tmp_path / "a.jpg", exif_of(), xmp_of(**pose(pitch=-65)))
+    refused, result = d2det(path, "--device", "cpu"), d2det(path, "--device", "cpu", "--allow-oblique", "--json")
+    assert (refused.exit_code, "--allow-oblique" in refused.stderr) == (4, True)
+    assert result.exit_code == 0, result.stderr
+    (plan,) = json.loads(result.stdout)["scenes"]
+    assert plan["crs"] == "EPSG:32632"
+    looked_at = plan_scene(path, oblique=True, nodata=0, device="cpu")
+    assert (looked_at.windows, looked_at.empty_is) == (plan["windows"], "about")
 
 
 def test_blocks_that_were_never_written(write_raster: WriteRaster, tmp_path: Path) -> None:
@@ -176,14 +201,35 @@ def test_work_grows_with_batch_chips_and_model(write_raster: WriteRaster) -> Non
     assert 1000 < small.memory_mb < min(batch.memory_mb or 0, large.memory_mb or 0)
     assert small.seconds == batch.seconds
     assert plan_scene(scene, **(options | {"device": "cuda"})).seconds is None
+    assert small.seconds is not None
+    flipped, scaled = (plan_scene(scene, **options, **more) for more in ({"flip": True}, {"scales": (1.0, 2.0)}))
+    assert (flipped.memory_mb, flipped.seconds) == (small.memory_mb, pytest.approx(2 * small.seconds))
+    assert (scaled.memory_mb or 0) > small.memory_mb
+    assert (scaled.seconds or 0) > 3 * small.seconds
 
 
 def test_a_card_that_says_how_long_a_chip_takes_is_believed() -> None:
     card = read_card("buildings")
     timed = card.model_copy(update={"training": {"seconds_per_chip": 0.25}})
     assert expected_seconds(timed, 80, 640 * 640) == 20
+    assert expected_seconds(card.model_copy(update={"training": {"seconds_per_chip": 2}}), 80, 640 * 640) == 160
+    assert expected_seconds(timed, 80, 640 * 640, (1.0, 1.0, 0.25)) == 45
     resnet = card.model_copy(update={"architecture": card.architecture | {"backbone": "resnet50"}})
     assert expected_seconds(resnet, 10, 640 * 640) > expected_seconds(card, 10, 640 * 640) > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
+def test_time_is_of_the_cores_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = read_card("buildings")
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        alone = expected_seconds(card, 10, 640 * 640)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert alone == pytest.approx(len(cores) * expected_seconds(card, 10, 640 * 640))
+    assert alone > 5
 
 
 def test_coverage_is_computed() -> None:
@@ -287,6 +333,15 @@ def test_a_vast_scene_costs_little_and_no_torch(tmp_path: Path) -> None:
     paths = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cuda_ops"))
     answer = subprocess.run(
         [sys.executable, "-c", code, str(scene)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert answer.stdout == "[]\n"
+    code = code.replace("sys.argv[1]]", "*sys.argv[1:]]").replace(", 'geopandas'", "")  # an area needs that one
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(scene), "--bbox", "0,0,900,900", "--tta", "1,flip"],
         capture_output=True,
         text=True,
         check=True,

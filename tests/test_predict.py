@@ -345,14 +345,16 @@ def test_the_size_of_batches_is_another_run_with_the_same_objects(write_raster: 
     assert one.attrs["run"] != five.attrs["run"]
 
 
-def test_a_scene_that_ends_early_leaves_nothing_behind(write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_scene_that_cannot_be_read_to_its_end_leaves_only_its_ledger(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
     path = write_raster(town(*SHEDS), tiled=True, blockxsize=64, blockysize=64)
     path.write_bytes(path.read_bytes()[:200_000])
     network = RectangleDetector()
     with pytest.raises(InputError, match="cannot read columns"):
         predict_to_file(path, tmp_path / "out.geojson", network, batch_size=1)
     assert network.images > 0
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.iterdir()) == [ledger_path(tmp_path / "out.geojson"), path]
 
 
 def test_ctrl_c_leaves_what_was_done_and_resume_goes_on(write_raster: WriteRaster, tmp_path: Path) -> None:
@@ -382,16 +384,20 @@ def test_ctrl_c_leaves_what_was_done_and_resume_goes_on(write_raster: WriteRaste
 
 def test_a_complete_output_is_resumed_by_doing_nothing(write_raster: WriteRaster, tmp_path: Path) -> None:
     path, out = write_raster(town(*SHEDS)), tmp_path / "out.geojson"
-    predict_to_file(path, out, RectangleDetector())
+    first = predict_to_file(path, out, RectangleDetector())
     before, network = out.read_bytes(), RectangleDetector()
     summary = predict_to_file(path, out, network, resume=True)
     assert network.images == 0
     assert "complete" in summary.notices[-1]
+    assert summary.objects == first.objects > 0
+    assert (summary.windows, summary.chips, summary.dropped) == (first.windows, first.chips, first.dropped)
     with pytest.raises(OutputExistsError, match="another scene, model or options"):
         predict_to_file(path, out, network, resume=True, chip_size=200)
-    with pytest.raises(UsageError, match="give one"):
-        predict_to_file(path, out, network, resume=True, overwrite=True)
-    assert out.read_bytes() == before
+    predict_to_file(path, out, network, resume=True, overwrite=True)
+    assert (network.images, out.read_bytes()) == (0, before)
+    predict_to_file(path, out, network, resume=True, overwrite=True, min_area=600.0)
+    assert network.images > 0
+    assert out.read_bytes() != before
 
 
 def test_the_manifest_says_what_decided_the_result(write_raster: WriteRaster, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def plan(
     ] = None,
     model: options.Model = "buildings",
     aoi: options.Aoi = None,
+    bbox: options.BBox = None,
     device: options.Device = "auto",
     chip_size: options.ChipSize = None,
     overlap: options.Overlap = None,
@@ -27,6 +28,8 @@ def plan(
     gsd: options.Gsd = "bundle",
     bands: options.Bands = None,
     nodata: options.Nodata = None,
+    allow_oblique: options.Oblique = False,
+    tta: options.Tta = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Say what predicting scenes would take: chips, coverage, memory, time, and what to look out for.
@@ -36,6 +39,7 @@ def plan(
     source: dict[str, Any] = {"gsd": texts.parse_gsd(gsd), "bands": texts.parse_bands(bands), "nodata": nodata}
     tiling: dict[str, Any] = {"chip_size": chip_size, "overlap": overlap, "batch_size": batch_size, "device": device}
     most = texts.parse_size(max_memory)
+    source |= {"oblique": allow_oblique, "bbox": texts.parse_bbox(bbox), **texts.parse_tta(tta)}
     from d2det_cli.plans import plans_text
     from d2det_geo.pipeline.inputs import expand_scenes
     from d2det_geo.pipeline.plan import plan_scenes

@@ -115,7 +115,8 @@ def _judge(summary: BatchSummary, folder: Path) -> None:
         return
     error = PartialError(
         f"{len(summary.failed)} of {len(summary.failed) + len(summary.scenes)} scenes failed;"
-        f" they are listed in {folder / FAILED}: give @{folder / FAILED} to try them again"
+        f" they are listed in {folder / FAILED}: try again with @{folder / FAILED} --resume,"
+        " or --overwrite --resume where the scene was repaired"
     )
     if not summary.scenes:
         error.exit_code = summary.failed[0].exit_code

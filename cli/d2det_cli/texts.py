@@ -15,7 +15,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 def resuming(arguments: Sequence[str]) -> str:
     """Give the command that goes on with a run, from the arguments of the process that was interrupted."""
-    kept = [word for word in arguments[1:] if word not in {"--overwrite", "--resume"}]
+    kept = [word for word in arguments[1:] if word != "--resume"]
     return shlex.join(["d2det", *kept, "--resume"])
 
 

@@ -7,6 +7,7 @@ once, up to 145 objects a chip; the heavier backbones with the authors' heads at
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Chips:
     """grid px"""
     at_once: int
     """in a batch"""
+    views: tuple[float, ...] = (1.0,)
+    """px of each view of a chip that the network sees, one after the other, as multiples of the chip's"""
 
 
 def expected_memory(card: Card, bundle: Path, scene: Scene, chips: Chips, limit: int | None) -> int:
@@ -51,7 +54,8 @@ def expected_memory(card: Card, bundle: Path, scene: Scene, chips: Chips, limit:
     """
     width, height = min(chips.size, scene.grid_width), min(chips.size, scene.grid_height)
     weights = 4 * bundle.stat().st_size  # float16 in the file; float32, and once more while it is loaded
-    activations = chips.at_once * (_CHIP_MB + _MPX_MB * width * height / _MIB) * _by_backbone(_FULLER, card)
+    mpx = width * height * max(chips.views) / _MIB
+    activations = chips.at_once * (_CHIP_MB + _MPX_MB * mpx) * _by_backbone(_FULLER, card)
     used = weights + round((_PROCESS_MB + activations) * _MIB)
     chip = 4 * chips.size**2
     budget = share_memory(
@@ -64,16 +68,26 @@ def expected_memory(card: Card, bundle: Path, scene: Scene, chips: Chips, limit:
     return used + budget.cache + budget.ahead
 
 
-def expected_seconds(card: Card, chips: int, chip_px: float) -> float:
+def expected_seconds(card: Card, chips: int, chip_px: float, views: Sequence[float] = (1.0,)) -> float:
     """Estimate the time of the network on the cores this process may use; expect a factor of two or three.
 
     A card whose ``training`` says ``seconds_per_chip`` is believed.
+
+    Args:
+        card: of the model.
+        chips: how many.
+        chip_px: of each.
+        views: px of each view of a chip, as multiples of the chip's.
     """
     said = card.training.get("seconds_per_chip")
-    if isinstance(said, float):
-        return chips * said
-    core_s = (_CHIP_CORE_S + _MPX_CORE_S * chip_px / _MIB) * _by_backbone(_SLOWER, card)
-    return chips * core_s / (os.cpu_count() or 1)
+    if isinstance(said, int | float):
+        return chips * said * sum(views)
+    view_s = (_CHIP_CORE_S + _MPX_CORE_S * chip_px * view / _MIB for view in views)
+    return chips * sum(view_s) * _by_backbone(_SLOWER, card) / _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _by_backbone(factors: dict[str, int], card: Card) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from d2det_geo.errors import InputError, UsageError
@@ -32,32 +32,46 @@ def expand_scenes(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(scenes))
 
 
-def output_names(scenes: Sequence[str], suffix: str) -> list[str]:
-    """Name one output for each scene: its own name and ``suffix``, behind folders of its path where names repeat."""
-    parts = [_parts(scene) for scene in scenes]
+def output_names(scenes: Sequence[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Name the output of each scene like the scene, behind folders of its path where that says nothing new.
+
+    Args:
+        scenes: as ``expand_scenes`` gives them.
+        known: names that scenes have already, these or others: each keeps its own, and no other gets it.
+
+    Returns:
+        Names without suffix, no two alike on any file system, by scene.
+    """
+    known = known or {}
+    fresh = [scene for scene in dict.fromkeys(scenes) if scene not in known]
+    taken = {name.lower() for name in known.values()}
+    parts = [_parts(scene) for scene in fresh]
     names = [part[-1] for part in parts]
     depth = 1
-    while depth < max(map(len, parts)):
-        repeated = {name for name, count in Counter(names).items() if count > 1}
+    while depth < max(map(len, parts), default=0):
+        repeated = {name for name, count in Counter(names).items() if count > 1 or name.lower() in taken}
         if not repeated:
             break
         depth += 1
         names = ["_".join(part[-depth:]) if name in repeated else name for part, name in zip(parts, names, strict=True)]
-    return [f"{name}{suffix}" for name in _numbered(names)]
+    named = dict(zip(fresh, _numbered(names, taken), strict=True))
+    return {scene: known[scene] if scene in known else named[scene] for scene in scenes}
 
 
 def _expanded(name: str, lists: tuple[Path, ...]) -> Iterator[str]:
     if name.startswith("@"):
         yield from _listed(Path(name[1:]), lists)
-    elif is_address(name) or Path(name).is_file():
+    elif is_address(name):
         yield name
+    elif Path(name).is_file():
+        yield str(Path(name))  # ./a.tif is a.tif
     elif Path(name).is_dir():
         found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in SCENE_SUFFIXES)
         if not found:
             raise InputError(f"{name}: the folder holds no raster ({', '.join(SCENE_SUFFIXES)}); name the files")
         yield from found
     elif _PATTERN.search(name):
-        found = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())  # noqa: PTH207 - a whole path
+        found = sorted(str(Path(path)) for path in glob.glob(name, recursive=True) if Path(path).is_file())  # noqa: PTH207 - a whole path
         if not found:
             raise InputError(f"{name}: no file matches; check the pattern")
         yield from found
@@ -88,9 +102,9 @@ def _parts(scene: str) -> list[str]:
     return [*words[:-1], Path(words[-1]).stem]
 
 
-def _numbered(names: list[str]) -> list[str]:
+def _numbered(names: list[str], taken: Set[str]) -> list[str]:
     """Tell apart what even whole paths do not, such as ``a.tif`` and ``a.png``, on any file system."""
-    taken = set()
+    taken = set(taken)
     result = []
     for name in names:
         number, fresh = 1, name

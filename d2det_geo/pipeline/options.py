@@ -82,6 +82,16 @@ class PredictOptions:
         return cls(**options)
 
 
+def gsd_of(gsd: float | Literal["bundle", "native"], card_gsd_m: float | None) -> float | None:
+    """Give the metres per pixel a scene is read at for a model; None means as it is."""
+    match gsd:
+        case "bundle":
+            return card_gsd_m
+        case "native":
+            return None
+    return float(gsd)
+
+
 def _check(sound: bool, option: str, value: object, wanted: str) -> None:
     if not sound:
         raise UsageError(f"{option} {value}: must be {wanted}")

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+from d2det_geo.errors import InputError, OutputExistsError, UsageError
 from d2det_geo.pipeline.ledger import Ledger, RunKey, ledger_path
-from d2det_geo.pipeline.manifest import run_of, write_manifest
+from d2det_geo.pipeline.manifest import read_manifest, write_manifest
 from d2det_geo.vector.output import check_output, remove_unfinished
+
+_REPLACES = "--overwrite --resume replaces what is of another run, and goes on with the rest"
 
 
 class Output:
@@ -19,54 +21,65 @@ class Output:
     def __init__(self, path: Path, *, overwrite: bool, resume: bool, format: str | None) -> None:
         """Refuse an output before any work is done for it.
 
+        Args:
+            path: of the output.
+            overwrite: replace what is there.
+            resume: go on with what the same run left there; together with ``overwrite``, replace what another left.
+            format: name of the output's format; None lets the suffix say.
+
         Raises:
-            UsageError: both ``overwrite`` and ``resume``, or no such format.
+            UsageError: no such format.
             OutputExistsError: it is there and neither is on.
             D2DetError: it cannot be written.
         """
-        if overwrite and resume:
-            raise UsageError("--overwrite and --resume: give one, start again or go on")
         check_output(path, overwrite=overwrite or resume, format=format)
         self.path, self._overwrite, self._resume = path, overwrite, resume
 
-    def is_complete(self, key: RunKey) -> bool:
-        """Tell whether a run to be resumed has its output already.
+    def complete(self, key: RunKey) -> dict[str, Any] | None:
+        """Give the manifest of the output that a run to be resumed has already; None where there is work to do.
 
         Raises:
-            OutputExistsError: an output of another run is there.
+            OutputExistsError: an output of another run is there, and is not to be overwritten.
         """
         if not self._resume or not self.path.exists() or ledger_path(self.path).exists():
-            return False
-        if run_of(self.path) != key.run_id:
-            raise OutputExistsError(
-                f"{self.path}: exists, made from another scene, model or options; pass --overwrite to replace it"
-            )
-        return True
+            return None
+        manifest = read_manifest(self.path)
+        if manifest is not None and manifest.get("run") == key.run_id:
+            return manifest
+        if self._overwrite:
+            return None
+        raise OutputExistsError(f"{self.path}: exists, made from another scene, model or options; {_REPLACES}")
 
     @contextmanager
-    def ledger(self, key: RunKey, *, lasting: bool) -> Iterator[Ledger]:
+    def ledger(self, key: RunKey) -> Iterator[Ledger]:
         """Keep the ledger of a run open. What ends the run early leaves it there, to go on from.
-
-        Args:
-            key: of the run.
-            lasting: keep it even if the scene cannot be read: the next try may be luckier, as with an address.
 
         Raises:
             UsageError, OutputExistsError, InputError, D2DetError: as ``Ledger.start`` and ``Ledger.resume``.
         """
-        path = ledger_path(self.path)
-        ledger = Ledger.resume(path, key) if self._resume else Ledger.start(path, key, overwrite=self._overwrite)
-        with ledger:
+        with self._opened(key) as ledger:
             remove_unfinished(self.path)  # whoever owns the ledger is the only one to write the output
             try:
                 yield ledger
             except BaseException as error:
                 done = ledger.next_window
-                if done == 0 or (isinstance(error, InputError) and not lasting):
+                if done == 0:
                     ledger.discard()
-                elif isinstance(error, D2DetError):
+                else:
                     error.add_note(f"{done} windows are done and kept, the same command with --resume goes on")
                 raise
+
+    def _opened(self, key: RunKey) -> Ledger:
+        path = ledger_path(self.path)
+        if not self._resume:
+            return Ledger.start(path, key, overwrite=self._overwrite)
+        try:
+            return Ledger.resume(path, key)
+        except (UsageError, InputError) as error:  # another run's, or damaged
+            if self._overwrite:
+                return Ledger.start(path, key, overwrite=True)
+            error.add_note(_REPLACES)
+            raise
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest, and drop the ledger: the output is there."""
