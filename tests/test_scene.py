@@ -435,3 +435,54 @@ def test_what_was_never_written_is_no_image(tmp_path: Path, layout: dict[str, ob
     np.testing.assert_array_equal(chip[1] == 90, np.pad(np.ones((20, 30), bool), ((10, 34), (10, 24))))
     if nodata == 0:
         np.testing.assert_array_equal(valid, chip[1] == 90)
+
+
+def sparse(path: Path, side: int, values: NDArray[np.generic], row: int, column: int) -> Path:
+    """Write ``[C, H, W]`` into a large GeoTIFF of 256 px tiles of which the others are never written."""
+    count, height, width = values.shape
+    place = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 5e5, 0, -0.5, 5e6), "SPARSE_OK": "TRUE"}
+    tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    with rasterio.open(
+        path, "w", driver="GTiff", width=side, height=side, count=count, dtype=values.dtype, **place, **tiles
+    ) as dataset:
+        dataset.write(values, window=Window(column, row, width, height))
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_blocks_never_written_do_not_count_for_the_range(tmp_path: Path, dtype: str) -> None:
+    values = RNG.integers(1000, 9001, (3, 256, 256)).astype(dtype)
+    with open_scene(sparse(tmp_path / "sparse.tif", 4000, values, 1024, 768)) as scene:
+        assert scene.scaling is not None
+        low, high = scene.scaling["low"], scene.scaling["high"]
+        chip, _ = scene.read(Window(768, 1024, 256, 256))
+    assert low == pytest.approx(1160, abs=100)
+    assert high == pytest.approx(8840, abs=100)
+    assert 100 < chip.mean() < 155
+
+
+def test_a_pixel_of_a_block_never_written_is_invalid_in_every_chip(tmp_path: Path) -> None:
+    path = sparse(tmp_path / "sparse.tif", 1000, noise(256, 256), 256, 512)
+    expected = np.zeros((1000, 1000), bool)
+    expected[256:512, 512:768] = True
+    with open_scene(path) as scene:
+        for window in scene_windows(1000, 1000, 300, 100):
+            np.testing.assert_array_equal(scene.read(window)[1], expected[window.toslices()])
+    with open_scene(path, gsd_m=1.0) as scene:
+        for window in scene_windows(500, 500, 90, 10):
+            np.testing.assert_array_equal(scene.read(window)[1], expected[1::2, 1::2][window.toslices()])
+
+
+@pytest.mark.parametrize("how", ["nodata", "--nodata", "nan", "infinite"])
+def test_what_one_band_lacks_is_neither_in_the_range_nor_invalid(write_raster: WriteRaster, how: str) -> None:
+    image = RNG.integers(1000, 2000, (3, 100, 50)).astype(np.float32)
+    image[0, :10] = {"nan": np.nan, "infinite": np.inf}.get(how, -9999)
+    path = write_raster(image, **({"nodata": -9999} if how == "nodata" else {}))
+    with open_scene(path, nodata=-9999 if how == "--nodata" else None) as scene:
+        chip, valid = scene.read(whole(scene))
+        assert scene.scaling is not None
+        assert scene.scaling["low"] == pytest.approx(1020, abs=10)
+        assert scene.scaling["high"] == pytest.approx(1980, abs=10)
+    assert valid.all()
+    assert not chip[0, :10].any()
+    assert chip[1:, :10].mean() == pytest.approx(127, abs=10)

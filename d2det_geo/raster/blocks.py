@@ -109,7 +109,7 @@ def _check_index(dataset: rasterio.DatasetReader, *, together: bool) -> None:
     """Refuse a TIFF that is smaller than the list of where its blocks are: its header is not its own."""
     path = Path(dataset.name)
     rows, columns = dataset.block_shapes[0] if dataset.count else (0, 0)
-    if dataset.driver not in {"GTiff", "COG"} or not rows * columns or not path.is_file():
+    if not is_tiff(dataset) or not rows * columns or not path.is_file():
         return
     blocks = ceil(dataset.height / rows) * ceil(dataset.width / columns) * (1 if together else dataset.count)
     if blocks > _FEW_BLOCKS and path.stat().st_size < _INDEX_BYTES * blocks:
@@ -123,6 +123,11 @@ def cache_bytes(dataset: rasterio.DatasetReader) -> int:
     """Size GDAL's block cache for reads in no particular order: a small raster whole, 256 MiB of a large one."""
     values = dataset.width * dataset.height * dataset.count
     return int(np.clip(values * max(bytes_per_value(name) for name in dataset.dtypes), 16 * MIB, 256 * MIB))
+
+
+def is_tiff(dataset: rasterio.DatasetReader) -> bool:
+    """Tell a TIFF, which says of each block where it is."""
+    return dataset.driver in {"GTiff", "COG"}
 
 
 def bytes_per_value(dtype: str) -> int:
