@@ -486,3 +486,51 @@ def test_what_one_band_lacks_is_neither_in_the_range_nor_invalid(write_raster: W
     assert valid.all()
     assert not chip[0, :10].any()
     assert chip[1:, :10].mean() == pytest.approx(127, abs=10)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("gsd_m", [0.35, 0.8, 1.5, 4.0])
+def test_nodata_named_by_the_user_resamples_as_if_the_file_named_it(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, gsd_m: float, dtype: str
+) -> None:
+    monkeypatch.setattr("d2det_geo.raster.unmixed._MOST_PX", 3000)  # a few rows at once
+    image = RNG.integers(150, 250, (3, 80, 120)).astype(dtype)
+    image[:, :, 65:] = 0
+    image[0, 20:30, 10:33] = 0  # of one band
+    declared, plain = write_raster(image, "declared.tif", nodata=0), write_raster(image, "plain.tif")
+    with open_scene(declared, gsd_m=gsd_m) as oracle, open_scene(plain, gsd_m=gsd_m, nodata=0) as scene:
+        for window in scene_windows(scene.grid_width, scene.grid_height, 20, 5):
+            expected, there = oracle.read(window)
+            chip, valid = scene.read(window)
+            np.testing.assert_array_equal(valid, there)
+            np.testing.assert_allclose(chip.astype(int), expected.astype(int), atol=1 if dtype == "uint8" else 4)
+
+
+def test_nodata_no_value_can_have_changes_nothing(write_raster: WriteRaster) -> None:
+    path = write_raster(noise(40, 60))
+    with open_scene(path, gsd_m=0.8) as oracle:
+        expected = oracle.read(whole(oracle))
+    for nodata in (-9999, 0.5, 1e300):
+        with open_scene(path, gsd_m=0.8, nodata=nodata) as scene:
+            chip, valid = scene.read(whole(scene))
+            np.testing.assert_array_equal(chip, expected[0])
+            assert valid.all()
+
+
+def test_bands_of_different_types(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = RNG.integers(1, 256, (3, 40, 60)).astype(np.uint16)
+    image[1] *= 200
+    bands = []
+    for number, dtype in enumerate(["uint8", "uint16", "uint8"], start=1):
+        path = write_raster(image[number - 1][None].astype(dtype), f"{number}.tif", transform=None, crs=None)
+        bands.append(
+            f'<VRTRasterBand dataType="{ {"uint8": "Byte", "uint16": "UInt16"}[dtype] }" band="{number}"><SimpleSource>'
+            f"<SourceFilename>{path}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        )
+    path = tmp_path / "mixed.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="60" rasterYSize="40">{"".join(bands)}</VRTDataset>')
+    chip, valid, notices = read_all(path)
+    low, high = np.percentile(image, [2, 98])
+    np.testing.assert_allclose(chip, np.clip((image - low) / (high - low) * 255, 0, 255), atol=0.51)
+    assert valid.all()
+    assert any("uint16/uint8 values" in notice for notice in notices)
