@@ -534,3 +534,38 @@ def test_bands_of_different_types(write_raster: WriteRaster, tmp_path: Path) -> 
     np.testing.assert_allclose(chip, np.clip((image - low) / (high - low) * 255, 0, 255), atol=0.51)
     assert valid.all()
     assert any("uint16/uint8 values" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("value", [1e17, -1e17, 1e30])
+def test_one_value_so_large_that_one_more_is_the_same(write_raster: WriteRaster, value: float) -> None:
+    chip, valid, _ = read_all(write_raster(np.full((3, 6, 8), value, np.float64)))
+    assert valid.all()
+    assert (chip == chip[0, 0, 0]).all()
+
+
+def test_a_palette_without_a_table_is_grey(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = noise(40, 60, bands=1)
+    source = write_raster(image, transform=None, crs=None)
+    path = tmp_path / "palette.vrt"
+    path.write_text(
+        '<VRTDataset rasterXSize="60" rasterYSize="40"><VRTRasterBand dataType="Byte" band="1">'
+        f"<ColorInterp>Palette</ColorInterp><SimpleSource><SourceFilename>{source}</SourceFilename>"
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    chip, _, notices = read_all(path)
+    np.testing.assert_array_equal(chip, np.repeat(image, 3, axis=0))
+    assert "band 1 has no table of its colours: it is shown to the model as grey" in notices
+
+
+def test_a_table_longer_than_a_byte(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = noise(40, 60, bands=1)
+    source = write_raster(image, transform=None, crs=None)
+    entries = "".join(f'<Entry c1="{i % 256}" c2="{i % 7}" c3="9" c4="255"/>' for i in range(300))
+    path = tmp_path / "palette.vrt"
+    path.write_text(
+        '<VRTDataset rasterXSize="60" rasterYSize="40"><VRTRasterBand dataType="Byte" band="1">'
+        f"<ColorInterp>Palette</ColorInterp><ColorTable>{entries}</ColorTable><SimpleSource>"
+        f"<SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    chip, _, _ = read_all(path)
+    np.testing.assert_array_equal(chip, np.stack([image[0], image[0] % 7, np.full((40, 60), 9)]))

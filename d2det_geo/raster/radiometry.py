@@ -68,7 +68,8 @@ def scaling_of(
         if values.size >= _ENOUGH_PX * len(bands):
             break
     low, high = (float(value) for value in np.percentile(values, PERCENTILES)) if values.size else (0.0, 1.0)
-    scaling = Scaling(low, high if high > low else low + 1.0)
+    # One more is no more than a value beyond 2**53.
+    scaling = Scaling(low, high if high > low else max(low + 1.0, float(np.nextafter(low, np.inf))))
     notice = f"{'/'.join(sorted(dtypes))} values {scaling.low:.6g} to {scaling.high:.6g} are scaled to 0 to 255"
     return scaling, (notice,)
 
