@@ -45,7 +45,7 @@ class Blocks:
     @property
     def striped(self) -> bool:
         """Blocks span the raster."""
-        return self.block_width >= self.width
+        return spans(self.block_width, self.width)
 
     def under_row(self, chip_height: float) -> int:
         """Bytes of all blocks that a row of chips can touch; ``chip_height`` in px of the raster."""
@@ -123,6 +123,11 @@ def cache_bytes(dataset: rasterio.DatasetReader) -> int:
     """Size GDAL's block cache for reads in no particular order: a small raster whole, 256 MiB of a large one."""
     values = dataset.width * dataset.height * dataset.count
     return int(np.clip(values * max(bytes_per_value(name) for name in dataset.dtypes), 16 * MIB, 256 * MIB))
+
+
+def spans(block_width: int, width: int) -> bool:
+    """Tell blocks as wide as the raster, strips or one block for all of it: a chip costs all of its rows."""
+    return block_width >= width
 
 
 def is_tiff(dataset: rasterio.DatasetReader) -> bool:

@@ -10,7 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 
-from d2det_geo.raster.blocks import bytes_per_value, is_tiff
+from d2det_geo.raster.blocks import bytes_per_value, is_tiff, spans
 from d2det_geo.raster.source import open_dataset
 from d2det_geo.raster.written import written_blocks
 
@@ -47,7 +47,7 @@ def layout_of(path: str | Path) -> Layout:
         return Layout(
             block_width=width,
             block_height=height,
-            striped=width >= dataset.width and height < dataset.height,
+            striped=spans(width, dataset.width) and height < dataset.height,
             compression=dataset.compression.value if dataset.compression else "",
             overviews=tuple(dataset.overviews(1)),
             bytes_per_pixel=sum(bytes_per_value(name) for name in dataset.dtypes),
