@@ -569,3 +569,18 @@ def test_a_table_longer_than_a_byte(write_raster: WriteRaster, tmp_path: Path) -
     )
     chip, _, _ = read_all(path)
     np.testing.assert_array_equal(chip, np.stack([image[0], image[0] % 7, np.full((40, 60), 9)]))
+
+
+def test_nodata_named_by_the_user_is_looked_for_below_overviews(write_raster: WriteRaster) -> None:
+    image = np.full((3, 1024, 2048), 200, np.uint8)
+    image[:, :, 1001:] = 0
+    path = write_raster(image, tiled=True, blockxsize=256, blockysize=256)
+    wanted = []
+    for _ in range(2):
+        with open_scene(path, gsd_m=2.0, nodata=0) as scene:
+            wanted.append(scene.cache_wanted(512, 256))
+            chip, valid = scene.read(whole(scene))
+        assert (chip[:, valid] == 200).all()
+        with rasterio.open(path, "r+") as dataset:
+            dataset.build_overviews([2, 4], Resampling.average)
+    assert wanted[0] == wanted[1]

@@ -67,7 +67,7 @@ def blocks_of(dataset: rasterio.DatasetReader, bands: tuple[int, ...], scale: fl
     Args:
         dataset: the source.
         bands: indices from 1.
-        scale: scene px per px of what is read; reads are made from the largest overview within.
+        scale: scene px per px of what is read; reads are made from the largest overview within, of 1.0 from none.
     """
     height, width = dataset.block_shapes[bands[0] - 1]
     if dataset.driver == "VRT":

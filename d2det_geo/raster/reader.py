@@ -80,15 +80,15 @@ class ChipReader:
     def _pixels(self, window: Window) -> NDArray[np.generic]:
         shape = (int(window.height), int(window.width))
         source, bands, how = self._scene_window(window), self.colours.bands, self._resampling()
-        nodata = self._hidden_nodata()
+        nodata = self.hidden_nodata()
         if nodata is not None:
             return read_unmixed(
                 self.dataset, bands, source, shape, self.validity, nodata, resampling=how, cache=self.cache
             )
         return read_pixels(self.dataset, bands, source, shape, resampling=how, cache=self.cache)
 
-    def _hidden_nodata(self) -> float | None:
-        """Give the value only the user calls nodata, where resampling would mix it with the image."""
+    def hidden_nodata(self) -> float | None:
+        """Give the value only the user calls nodata, where resampling would mix it with the image: overviews do."""
         nodata = self.validity.nodata
         if nodata is None or self.colours.palette is not None or self.scale == (1, 1):
             return None

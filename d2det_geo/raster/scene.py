@@ -146,8 +146,9 @@ class Scene:
 
     def _plan(self, chip_width: int, chip_height: int) -> LanePlan:
         reader = self._reader
+        scale = min(self.scale) if reader.hidden_nodata() is None else 1.0
         with understanding(self.path):
-            blocks = blocks_of(reader.dataset, reader.colours.bands, min(self.scale))
+            blocks = blocks_of(reader.dataset, reader.colours.bands, scale)
         return plan_lanes(blocks, reader.grid, (chip_width, chip_height), self._cache_limit)
 
 
