@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
@@ -115,6 +116,24 @@ def test_an_archive_shows(scene: Path, tmp_path: Path) -> None:
         folder.write(scene, "inside/scene.tif")
     found = fingerprint(f"/vsizip/{archive}/inside/scene.tif")
     assert found["bytes"] == archive.stat().st_size
+    assert fingerprint(f"/vsizip/{{{archive}}}/inside/scene.tif") == found
+    outer = tmp_path / "outer.tar"
+    with tarfile.open(outer, "w") as bundle:
+        bundle.add(archive, "scenes.zip")
+    assert fingerprint(f"/vsizip/{{/vsitar/{{{outer}}}/scenes.zip}}/inside/scene.tif")["bytes"] == outer.stat().st_size
+
+
+def test_colours_beside_the_file_show(write_raster: WriteRaster) -> None:
+    scene = write_raster(IMAGE[:1])
+    aux = scene.with_name("scene.tif.aux.xml")
+    found = []
+    for colour in (40, 40, 90):
+        aux.write_text(
+            '<PAMDataset><PAMRasterBand band="1"><ColorInterp>Palette</ColorInterp><ColorTable>'
+            f'<Entry c1="{colour}" c2="0" c3="0" c4="255"/></ColorTable></PAMRasterBand></PAMDataset>'
+        )
+        found.append(fingerprint(scene))
+    assert found[0] == found[1] != found[2]
 
 
 def test_what_is_no_scene_is_told(tmp_path: Path) -> None:
@@ -201,3 +220,11 @@ def test_a_server_says_when_a_file_changed(address: str, scene: Path) -> None:
 def test_a_server_that_is_not_there_is_told(address: str) -> None:
     with pytest.raises(InputError, match="not a raster GDAL can read"):
         fingerprint(f"{address}/missing.tif")
+
+
+def test_addresses_that_are_odd_or_none(address: str, scene: Path) -> None:
+    shutil.copy(scene, scene.with_name("two words.tif"))
+    # Some builds of GDAL take a space, some do not.
+    assert module._http_stamps(f"{address}/two words.tif") == stamps(f"{address}/two%20words.tif") != {}
+    for none in ("http://[bad/a.tif", "http://a b/c.tif", "http://a..b/c.tif", "http://localhost:port/c.tif"):
+        assert module._http_stamps(none) == {}

@@ -52,7 +52,7 @@ def write_points(
     image[:3, y1:y2, x1:x2] = 240
     image[3:] = 255
     mask: NDArray[np.uint8] | None = more.pop("mask", None)
-    points = [GroundControlPoint(row=r, col=c, x=bend(c, r)[0], y=bend(c, r)[1]) for c, r in pixels]
+    points = [GroundControlPoint(row=r, col=c, x=x, y=y) for c, r in pixels for x, y in [bend(c, r)]]
     with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(
@@ -193,6 +193,16 @@ def test_each_handle_of_a_bent_file_has_the_same_grid_and_closes_it(tmp_path: Pa
     assert one.src_dataset.closed
     assert not two.src_dataset.closed
     two.close()
+
+
+def test_points_that_cannot_be_warped_are_told_and_the_file_is_closed(tmp_path: Path) -> None:
+    places = iter([(5e5, 5e6), (5e5 + 9, 5e6), (5e5 + 60, 5e6), (5e5, 5e6 - 40), (5e5 + 60, 5e6 - 40)])
+    twice = [(0, 0), (0, 0), (300, 0), (0, 200), (300, 200)]  # one pixel at two places
+    path = write_points(tmp_path / "a.tif", twice, lambda *_: next(places))
+    dataset = open_dataset(path)
+    with pytest.raises(InputError, match=r"a\.tif: cannot be placed by its"):
+        placed(dataset)
+    assert dataset.closed
 
 
 # Points that say nothing, and other ways to say nothing

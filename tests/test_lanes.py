@@ -41,7 +41,7 @@ def lane_threads() -> list[threading.Thread]:
 @pytest.fixture(autouse=True)
 def two_lanes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two lanes on any machine, and none left behind."""
-    monkeypatch.setattr("d2det_geo.raster.scene.lane_count", lambda: 2)
+    monkeypatch.setattr("d2det_geo.raster.lane_plan.lane_count", lambda: 2)
     yield
     assert not lane_threads()
 

@@ -293,3 +293,11 @@ def test_to_world_maps_every_vertex_and_keeps_orientation_and_holes(transform):
     found = sorted(set(world[1].exterior.coords))
     np.testing.assert_allclose(found, sorted(corners), rtol=0, atol=1e-8)
     np.testing.assert_allclose(shapely.area(world), shapely.area(pixels) * abs(transform.determinant), rtol=1e-4)
+
+
+def test_masks_of_one_cell_are_refused():
+    one = Detections(
+        np.array([[0.0, 0, 9, 9]]), np.ones(1, np.float32), np.zeros(1, np.int64), np.ones((1, 1, 1), np.float32)
+    )
+    with pytest.raises(ValueError, match="at least 2 x 2"):
+        mask_polygons(one)

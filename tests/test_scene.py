@@ -435,3 +435,152 @@ def test_what_was_never_written_is_no_image(tmp_path: Path, layout: dict[str, ob
     np.testing.assert_array_equal(chip[1] == 90, np.pad(np.ones((20, 30), bool), ((10, 34), (10, 24))))
     if nodata == 0:
         np.testing.assert_array_equal(valid, chip[1] == 90)
+
+
+def sparse(path: Path, side: int, values: NDArray[np.generic], row: int, column: int) -> Path:
+    """Write ``[C, H, W]`` into a large GeoTIFF of 256 px tiles of which the others are never written."""
+    count, height, width = values.shape
+    place = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 5e5, 0, -0.5, 5e6), "SPARSE_OK": "TRUE"}
+    tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    with rasterio.open(
+        path, "w", driver="GTiff", width=side, height=side, count=count, dtype=values.dtype, **place, **tiles
+    ) as dataset:
+        dataset.write(values, window=Window(column, row, width, height))
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_blocks_never_written_do_not_count_for_the_range(tmp_path: Path, dtype: str) -> None:
+    values = RNG.integers(1000, 9001, (3, 256, 256)).astype(dtype)
+    with open_scene(sparse(tmp_path / "sparse.tif", 4000, values, 1024, 768)) as scene:
+        assert scene.scaling is not None
+        low, high = scene.scaling["low"], scene.scaling["high"]
+        chip, _ = scene.read(Window(768, 1024, 256, 256))
+    assert low == pytest.approx(1160, abs=100)
+    assert high == pytest.approx(8840, abs=100)
+    assert 100 < chip.mean() < 155
+
+
+def test_a_pixel_of_a_block_never_written_is_invalid_in_every_chip(tmp_path: Path) -> None:
+    path = sparse(tmp_path / "sparse.tif", 1000, noise(256, 256), 256, 512)
+    expected = np.zeros((1000, 1000), bool)
+    expected[256:512, 512:768] = True
+    with open_scene(path) as scene:
+        for window in scene_windows(1000, 1000, 300, 100):
+            np.testing.assert_array_equal(scene.read(window)[1], expected[window.toslices()])
+    with open_scene(path, gsd_m=1.0) as scene:
+        for window in scene_windows(500, 500, 90, 10):
+            np.testing.assert_array_equal(scene.read(window)[1], expected[1::2, 1::2][window.toslices()])
+
+
+@pytest.mark.parametrize("how", ["nodata", "--nodata", "nan", "infinite"])
+def test_what_one_band_lacks_is_neither_in_the_range_nor_invalid(write_raster: WriteRaster, how: str) -> None:
+    image = RNG.integers(1000, 2000, (3, 100, 50)).astype(np.float32)
+    image[0, :10] = {"nan": np.nan, "infinite": np.inf}.get(how, -9999)
+    path = write_raster(image, **({"nodata": -9999} if how == "nodata" else {}))
+    with open_scene(path, nodata=-9999 if how == "--nodata" else None) as scene:
+        chip, valid = scene.read(whole(scene))
+        assert scene.scaling is not None
+        assert scene.scaling["low"] == pytest.approx(1020, abs=10)
+        assert scene.scaling["high"] == pytest.approx(1980, abs=10)
+    assert valid.all()
+    assert not chip[0, :10].any()
+    assert chip[1:, :10].mean() == pytest.approx(127, abs=10)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("gsd_m", [0.35, 0.8, 1.5, 4.0])
+def test_nodata_named_by_the_user_resamples_as_if_the_file_named_it(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, gsd_m: float, dtype: str
+) -> None:
+    monkeypatch.setattr("d2det_geo.raster.unmixed._MOST_PX", 3000)  # a few rows at once
+    image = RNG.integers(150, 250, (3, 80, 120)).astype(dtype)
+    image[:, :, 65:] = 0
+    image[0, 20:30, 10:33] = 0  # of one band
+    declared, plain = write_raster(image, "declared.tif", nodata=0), write_raster(image, "plain.tif")
+    with open_scene(declared, gsd_m=gsd_m) as oracle, open_scene(plain, gsd_m=gsd_m, nodata=0) as scene:
+        for window in scene_windows(scene.grid_width, scene.grid_height, 20, 5):
+            expected, there = oracle.read(window)
+            chip, valid = scene.read(window)
+            np.testing.assert_array_equal(valid, there)
+            np.testing.assert_allclose(chip.astype(int), expected.astype(int), atol=1 if dtype == "uint8" else 4)
+
+
+def test_nodata_no_value_can_have_changes_nothing(write_raster: WriteRaster) -> None:
+    path = write_raster(noise(40, 60))
+    with open_scene(path, gsd_m=0.8) as oracle:
+        expected = oracle.read(whole(oracle))
+    for nodata in (-9999, 0.5, 1e300):
+        with open_scene(path, gsd_m=0.8, nodata=nodata) as scene:
+            chip, valid = scene.read(whole(scene))
+            np.testing.assert_array_equal(chip, expected[0])
+            assert valid.all()
+
+
+def test_bands_of_different_types(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = RNG.integers(1, 256, (3, 40, 60)).astype(np.uint16)
+    image[1] *= 200
+    bands = []
+    for number, dtype in enumerate(["uint8", "uint16", "uint8"], start=1):
+        path = write_raster(image[number - 1][None].astype(dtype), f"{number}.tif", transform=None, crs=None)
+        bands.append(
+            f'<VRTRasterBand dataType="{ {"uint8": "Byte", "uint16": "UInt16"}[dtype] }" band="{number}"><SimpleSource>'
+            f"<SourceFilename>{path}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        )
+    path = tmp_path / "mixed.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="60" rasterYSize="40">{"".join(bands)}</VRTDataset>')
+    chip, valid, notices = read_all(path)
+    low, high = np.percentile(image, [2, 98])
+    np.testing.assert_allclose(chip, np.clip((image - low) / (high - low) * 255, 0, 255), atol=0.51)
+    assert valid.all()
+    assert any("uint16/uint8 values" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("value", [1e17, -1e17, 1e30])
+def test_one_value_so_large_that_one_more_is_the_same(write_raster: WriteRaster, value: float) -> None:
+    chip, valid, _ = read_all(write_raster(np.full((3, 6, 8), value, np.float64)))
+    assert valid.all()
+    assert (chip == chip[0, 0, 0]).all()
+
+
+def test_a_palette_without_a_table_is_grey(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = noise(40, 60, bands=1)
+    source = write_raster(image, transform=None, crs=None)
+    path = tmp_path / "palette.vrt"
+    path.write_text(
+        '<VRTDataset rasterXSize="60" rasterYSize="40"><VRTRasterBand dataType="Byte" band="1">'
+        f"<ColorInterp>Palette</ColorInterp><SimpleSource><SourceFilename>{source}</SourceFilename>"
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    chip, _, notices = read_all(path)
+    np.testing.assert_array_equal(chip, np.repeat(image, 3, axis=0))
+    assert "band 1 has no table of its colours: it is shown to the model as grey" in notices
+
+
+def test_a_table_longer_than_a_byte(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = noise(40, 60, bands=1)
+    source = write_raster(image, transform=None, crs=None)
+    entries = "".join(f'<Entry c1="{i % 256}" c2="{i % 7}" c3="9" c4="255"/>' for i in range(300))
+    path = tmp_path / "palette.vrt"
+    path.write_text(
+        '<VRTDataset rasterXSize="60" rasterYSize="40"><VRTRasterBand dataType="Byte" band="1">'
+        f"<ColorInterp>Palette</ColorInterp><ColorTable>{entries}</ColorTable><SimpleSource>"
+        f"<SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    chip, _, _ = read_all(path)
+    np.testing.assert_array_equal(chip, np.stack([image[0], image[0] % 7, np.full((40, 60), 9)]))
+
+
+def test_nodata_named_by_the_user_is_looked_for_below_overviews(write_raster: WriteRaster) -> None:
+    image = np.full((3, 1024, 2048), 200, np.uint8)
+    image[:, :, 1001:] = 0
+    path = write_raster(image, tiled=True, blockxsize=256, blockysize=256)
+    wanted = []
+    for _ in range(2):
+        with open_scene(path, gsd_m=2.0, nodata=0) as scene:
+            wanted.append(scene.cache_wanted(512, 256))
+            chip, valid = scene.read(whole(scene))
+        assert (chip[:, valid] == 200).all()
+        with rasterio.open(path, "r+") as dataset:
+            dataset.build_overviews([2, 4], Resampling.average)
+    assert wanted[0] == wanted[1]

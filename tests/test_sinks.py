@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import geopandas as gpd
 import numpy as np
 import pyarrow.parquet as pq
+import pyogrio
 import pyproj
 import pytest
 import shapely
@@ -361,3 +362,26 @@ def test_ctrl_c_while_it_writes_leaves_nothing(tmp_path, suffix):
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "stem", ["gpkg", "gpkg_a", "GPKG_a", "layer_styles", "Layer_Styles", "sqlite_a", "ogr_empty_table"]
+)
+def test_names_that_geopackages_reserve(tmp_path, capfd, stem):
+    path = tmp_path / f"{stem}.gpkg"
+    write(path, [features(9)])
+    assert pyogrio.list_layers(path)[:, 0].tolist() == [f"d2det_{stem}", "layer_styles"]
+    assert len(pyogrio.read_dataframe(path, layer=f"d2det_{stem}")) == 9
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("suffix", TABLES)
+@pytest.mark.parametrize("names", [["geometry"], ["Geom"], ["FID"], ["Class", "class"]])
+def test_names_that_tables_cannot_hold(tmp_path, suffix, names):
+    if suffix == ".shp" and len(names) > 1:
+        pytest.skip("numbers them")
+    of = Layer(layer().crs, "s", 9, 9, CLASSES, dict.fromkeys(["score", *names], str))
+    with pytest.raises(UsageError, match=f"columns {', '.join(names)}: .*; rename them"):
+        write(tmp_path / f"out{suffix}", [], of=of)
+    assert not contents(tmp_path)
+    write(tmp_path / "out.geojson", [], of=of)

@@ -237,3 +237,62 @@ def test_atomic_path_is_all_or_nothing(tmp_path, interrupt):
     with atomic_path(path) as temporary:
         temporary.write_text("new")
     assert [(part.name, part.read_text()) for part in tmp_path.iterdir()] == [("out.json", "new")]
+
+
+@pytest.mark.parametrize(("name", "stale"), [("W.GPKG", "W.GPKG-wal"), ("W.SHP", "W.QIX"), ("W.SHP", "W.qix")])
+def test_stale_parts_go_whatever_the_case(tmp_path, name, stale):
+    (tmp_path / stale).write_bytes(b"of another file")
+    with pytest.raises(OutputExistsError):
+        write_objects(objects(), tmp_path / name, overwrite=False)
+    write_objects(objects(), tmp_path / name, overwrite=True)
+    assert not (tmp_path / stale).exists()
+    assert len(pyogrio.read_dataframe(tmp_path / name, layer="W")) == len(objects())
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".shp", ".parquet"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_a_link(tmp_path, suffix, there):
+    (tmp_path / "store").mkdir()
+    target, link = tmp_path / "store" / f"real{suffix}", tmp_path / f"link{suffix}"
+    if there:
+        write_objects(objects().iloc[:1], target, overwrite=False)
+    link.symlink_to(target)
+    write_objects(objects(), link, overwrite=there)
+    assert link.is_symlink()
+    assert len(read(target)) == len(objects())
+    assert {part.name.partition(".")[0] for part in tmp_path.rglob("*")} == {"store", "link", "real"}
+
+
+def test_classes_of_coco_that_are_numbers(tmp_path):
+    frame = gpd.GeoDataFrame({"class": [2, 1]}, geometry=[box(0, 0, 9, 9), box(4, 4, 8, 8)])
+    write_objects(frame, tmp_path / "out.coco.json", overwrite=False)
+    written = json.loads((tmp_path / "out.coco.json").read_text())
+    assert written["categories"] == [{"id": 1, "name": "1"}, {"id": 2, "name": "2"}]
+    assert [one["category_id"] for one in written["annotations"]] == [2, 1]
+
+
+def test_an_object_without_geometry_has_no_size(tmp_path):
+    frame = gpd.GeoDataFrame({"class": ["a", "a", "a"]}, geometry=[box(0, 0, 9, 7), Polygon(), None])
+    write_objects(frame, tmp_path / "out.coco.json", overwrite=False)
+    written = json.loads((tmp_path / "out.coco.json").read_text())
+    assert (written["images"][0]["width"], written["images"][0]["height"]) == (9, 7)
+    assert len(written["annotations"]) == 1
+    write_objects(frame.iloc[1:], tmp_path / "none.coco.json", overwrite=False)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".parquet", ".shp"])
+def test_what_is_missing_is_no_value(tmp_path, suffix):
+    frame = gpd.GeoDataFrame(
+        {
+            "text": pd.array(["a", pd.NA], "string"),
+            "any": ["a", pd.NA],
+            "count": pd.array([1, pd.NA], "Int64"),
+            "when": pd.to_datetime(["2020-01-01", None]),
+        },
+        geometry=[box(0, 0, 9, 7), box(1, 1, 2, 2)],
+        crs="EPSG:4326",
+    )
+    write_objects(frame, tmp_path / f"out{suffix}", overwrite=False)
+    back = read(tmp_path / f"out{suffix}")
+    assert back[["text", "any", "count"]].iloc[0].tolist() == ["a", "a", 1]
+    assert back[["text", "any", "count", "when"]].iloc[1].isna().all()

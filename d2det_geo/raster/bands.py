@@ -72,14 +72,29 @@ def _named(dataset: rasterio.DatasetReader, wanted: Sequence[int]) -> tuple[int,
 def _single(dataset: rasterio.DatasetReader, colours: list[int], kind: ColorInterp) -> Colours:
     band = colours[0]
     if kind == ColorInterp.palette and dataset.dtypes[band - 1] in ("uint8", "uint16"):
-        return Colours((band,), _palette(dataset, band))
+        table = colour_table(dataset, band)
+        if table is not None:
+            return Colours((band,), _palette(dataset, band, table))
+        return Colours((band,), notices=(f"band {band} has no table of its colours: it is shown to the model as grey",))
     if len(colours) == 1:
         return Colours((band,), notices=(f"band {band} alone is shown to the model as grey",))
     return Colours((band,), notices=(f"band {band} of {len(colours)} is shown to the model as grey; --bands chooses",))
 
 
-def _palette(dataset: rasterio.DatasetReader, band: int) -> NDArray[np.uint8]:
+def colour_table(dataset: rasterio.DatasetReader, band: int) -> dict[int, tuple[int, int, int, int]] | None:
+    """Give red, green, blue and alpha of the values of a band; None without a table."""
+    try:
+        table: dict[int, tuple[int, int, int, int]] = dataset.colormap(band)
+    except ValueError:  # "NULL color table"
+        return None
+    return table
+
+
+def _palette(
+    dataset: rasterio.DatasetReader, band: int, table: dict[int, tuple[int, int, int, int]]
+) -> NDArray[np.uint8]:
     palette = np.zeros((4, 256 ** np.dtype(dataset.dtypes[band - 1]).itemsize), np.uint8)
-    for index, colour in dataset.colormap(band).items():
-        palette[:, index] = colour
+    for index, colour in table.items():
+        if index < palette.shape[1]:  # a table may be longer than the band has values
+            palette[:, index] = colour
     return palette

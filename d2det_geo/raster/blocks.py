@@ -45,7 +45,7 @@ class Blocks:
     @property
     def striped(self) -> bool:
         """Blocks span the raster."""
-        return self.block_width >= self.width
+        return spans(self.block_width, self.width)
 
     def under_row(self, chip_height: float) -> int:
         """Bytes of all blocks that a row of chips can touch; ``chip_height`` in px of the raster."""
@@ -67,7 +67,7 @@ def blocks_of(dataset: rasterio.DatasetReader, bands: tuple[int, ...], scale: fl
     Args:
         dataset: the source.
         bands: indices from 1.
-        scale: scene px per px of what is read; reads are made from the largest overview within.
+        scale: scene px per px of what is read; reads are made from the largest overview within, of 1.0 from none.
     """
     height, width = dataset.block_shapes[bands[0] - 1]
     if dataset.driver == "VRT":
@@ -109,7 +109,7 @@ def _check_index(dataset: rasterio.DatasetReader, *, together: bool) -> None:
     """Refuse a TIFF that is smaller than the list of where its blocks are: its header is not its own."""
     path = Path(dataset.name)
     rows, columns = dataset.block_shapes[0] if dataset.count else (0, 0)
-    if dataset.driver not in {"GTiff", "COG"} or not rows * columns or not path.is_file():
+    if not is_tiff(dataset) or not rows * columns or not path.is_file():
         return
     blocks = ceil(dataset.height / rows) * ceil(dataset.width / columns) * (1 if together else dataset.count)
     if blocks > _FEW_BLOCKS and path.stat().st_size < _INDEX_BYTES * blocks:
@@ -123,6 +123,16 @@ def cache_bytes(dataset: rasterio.DatasetReader) -> int:
     """Size GDAL's block cache for reads in no particular order: a small raster whole, 256 MiB of a large one."""
     values = dataset.width * dataset.height * dataset.count
     return int(np.clip(values * max(bytes_per_value(name) for name in dataset.dtypes), 16 * MIB, 256 * MIB))
+
+
+def spans(block_width: int, width: int) -> bool:
+    """Tell blocks as wide as the raster, strips or one block for all of it: a chip costs all of its rows."""
+    return block_width >= width
+
+
+def is_tiff(dataset: rasterio.DatasetReader) -> bool:
+    """Tell a TIFF, which says of each block where it is."""
+    return dataset.driver in {"GTiff", "COG"}
 
 
 def bytes_per_value(dtype: str) -> int:

@@ -10,9 +10,10 @@ values of 16 of them, and by what its server answers to a HEAD request.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import re
-import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,16 +21,20 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from d2det_geo.errors import InputError
+from d2det_geo.raster.bands import colour_table
 from d2det_geo.raster.source import open_dataset, read_pixels
 
 READ_IN_FULL = 2**30  # bytes of all files together: less than a second at 1.4 GB/s
 _SAMPLES, _SAMPLE = 1024, 2**16  # bytes
 _BLOCK_SIZES, _BLOCKS = 4096, 16  # of a remote raster, whose values cost a request each
 _HEAD_TIMEOUT_S = 10
+_OF_ADDRESSES = "%/:=&?~#+!$,;'@()*[]"  # what has a meaning there, and is not quoted
 _ARCHIVE = re.compile(r"^/vsi(?:zip|tar|gzip|7z|rar)/(.+)$")
+_BRACES = re.compile(r"^\{(.+)\}")
 _HTTP = re.compile(r"^(?:/vsicurl/)?(https?://.+)$")
 
 
@@ -115,7 +120,10 @@ def _on_this_machine(name: str) -> Path | None:
     archive = _ARCHIVE.match(name)
     if archive is None:
         return None
-    inside = Path(archive[1].strip("{}"))
+    braces = _BRACES.match(archive[1])
+    if braces is not None:  # /vsizip/{archive}/member
+        return _on_this_machine(braces[1])
+    inside = Path(archive[1])
     return next((folder for folder in (inside, *inside.parents) if folder.is_file()), None)
 
 
@@ -156,6 +164,11 @@ def _understood(dataset: rasterio.DatasetReader) -> bytes:
         [kind.name for kind in dataset.colorinterp],
         [[flag.name for flag in flags] for flags in dataset.mask_flag_enums],
         [dataset.overviews(band) for band in dataset.indexes],
+        [
+            colour_table(dataset, band)
+            for band, kind in zip(dataset.indexes, dataset.colorinterp, strict=True)
+            if kind == ColorInterp.palette
+        ],
     ]
     return json.dumps(facts).encode()
 
@@ -187,10 +200,11 @@ def _http_stamps(name: str) -> dict[str, str]:
     address = _HTTP.match(name)
     if address is None:
         return {}
-    request = urllib.request.Request(address[1], method="HEAD")  # noqa: S310 - only http and https get here
     try:
+        url = urllib.parse.quote(address[1], safe=_OF_ADDRESSES)
+        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - only http and https get here
         with urllib.request.urlopen(request, timeout=_HEAD_TIMEOUT_S) as answer:  # noqa: S310
             names = ("etag", "last-modified", "content-length")
             return {name: answer.headers[name] for name in names if answer.headers[name]}
-    except (OSError, urllib.error.URLError):
+    except (OSError, http.client.HTTPException, ValueError):  # the last of an address that is none
         return {}

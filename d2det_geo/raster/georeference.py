@@ -8,6 +8,7 @@ import numpy as np
 import pyproj
 import rasterio
 from affine import Affine
+from rasterio._err import CPLE_BaseError  # what rasterio forgets to wrap
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
@@ -66,18 +67,26 @@ def placed(dataset: rasterio.DatasetReader) -> rasterio.DatasetReader:
     """Give a dataset whose pixels an affine map leads to the world: itself, or itself resampled.
 
     The same file gives the same grid each time, so every handle of it goes through here. Closing what
-    is returned closes ``dataset``.
+    is returned closes ``dataset``; so does an error.
 
     Raises:
         InputError: GDAL cannot resample it by its control points.
     """
-    control = control_points(dataset)
-    if control is None or control.affine is not None or control.problem:
-        return dataset
+    try:
+        control = control_points(dataset)
+        if control is None or control.affine is not None or control.problem:
+            return dataset
+        return _warped(dataset, control)
+    except BaseException:
+        dataset.close()
+        raise
+
+
+def _warped(dataset: rasterio.DatasetReader, control: ControlPoints) -> WarpedRaster:
     try:
         with rasterio.Env():
             return WarpedRaster(dataset, control)
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(
             f"{dataset.name}: cannot be placed by its {control.count} control points ({reason:.200});"

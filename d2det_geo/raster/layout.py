@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import Interleaving, MaskFlags
+from rasterio.enums import MaskFlags
 
+from d2det_geo.raster.blocks import bytes_per_value, is_tiff, spans
 from d2det_geo.raster.source import open_dataset
+from d2det_geo.raster.written import written_blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,31 +44,22 @@ def layout_of(path: str | Path) -> Layout:
     """
     with open_dataset(path) as dataset, rasterio.Env():
         height, width = dataset.block_shapes[0]
-        types = [np.dtype("complex64" if name == "complex_int16" else name) for name in dataset.dtypes]
         return Layout(
             block_width=width,
             block_height=height,
-            striped=width >= dataset.width and height < dataset.height,
+            striped=spans(width, dataset.width) and height < dataset.height,
             compression=dataset.compression.value if dataset.compression else "",
             overviews=tuple(dataset.overviews(1)),
-            bytes_per_pixel=sum(kind.itemsize for kind in types),
+            bytes_per_pixel=sum(bytes_per_value(name) for name in dataset.dtypes),
             holes=any(MaskFlags.all_valid not in flags for flags in dataset.mask_flag_enums)
-            or any(np.issubdtype(kind, np.inexact) for kind in types),
+            or any(name.startswith(("float", "complex")) for name in dataset.dtypes),
             written=_written(dataset),
         )
 
 
 def _written(dataset: rasterio.DatasetReader) -> NDArray[np.bool_] | None:
-    if dataset.driver not in ("GTiff", "COG"):
+    if not is_tiff(dataset):
         return None
     height, width = dataset.block_shapes[0]
-    rows, columns = -(-dataset.height // height), -(-dataset.width // width)
-    bands = (1,) if dataset.interleaving == Interleaving.pixel else dataset.indexes
-    written = np.array(
-        [
-            any(dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is not None for band in bands)
-            for row in range(rows)
-            for column in range(columns)
-        ]
-    )
-    return None if written.all() else written.reshape(rows, columns)
+    written = written_blocks(dataset, range(-(-dataset.height // height)), range(-(-dataset.width // width)))
+    return None if written.all() else written

@@ -6,6 +6,7 @@ once, from a sample of the scene.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ class Scaling:
             np.clip(scaled, 0, 255, out=scaled)
         np.rint(scaled, out=scaled)
         if np.issubdtype(values.dtype, np.floating):
-            np.nan_to_num(scaled, copy=False)
+            scaled[~np.isfinite(values)] = 0
         return scaled.astype(np.uint8)
 
 
@@ -63,23 +64,27 @@ def scaling_of(
     if dtypes == {"uint8"}:
         return None, ()
     for places in _PLACES:
-        values = _valid_sample(dataset, bands, validity, places)
+        values = np.concatenate(list(_valid_sample(dataset, bands, validity, places)))
         if values.size >= _ENOUGH_PX * len(bands):
             break
     low, high = (float(value) for value in np.percentile(values, PERCENTILES)) if values.size else (0.0, 1.0)
-    scaling = Scaling(low, high if high > low else low + 1.0)
+    # One more is no more than a value beyond 2**53.
+    scaling = Scaling(low, high if high > low else max(low + 1.0, float(np.nextafter(low, np.inf))))
     notice = f"{'/'.join(sorted(dtypes))} values {scaling.low:.6g} to {scaling.high:.6g} are scaled to 0 to 255"
     return scaling, (notice,)
 
 
 def _valid_sample(
     dataset: rasterio.DatasetReader, bands: tuple[int, ...], validity: Validity, places: int
-) -> NDArray[np.float64]:
-    """Read ``[len(bands), n]`` valid pixels from all over the scene."""
-    parts: list[NDArray[np.generic]] = [np.zeros((len(bands), 0))]
+) -> Iterator[NDArray[np.float64]]:
+    """Read values from all over the scene, without those that stand for no value in their own band."""
+    yield np.zeros(0)
     for window, shape in sample_windows(dataset, places):
         valid = validity.declared(dataset, window, shape)
         if valid.any():
             values = read_pixels(dataset, bands, window, shape)
-            parts.append(values[:, validity.narrowed(valid, values)])
-    return np.concatenate([part.astype(np.float64) for part in parts], axis=1)
+            for band, one in zip(bands, values, strict=True):
+                kept = one[valid & np.isfinite(one)]
+                for nodata in (dataset.nodatavals[band - 1], validity.nodata):
+                    kept = kept if nodata is None else kept[kept != nodata]
+                yield kept.astype(np.float64)

@@ -15,6 +15,7 @@ from d2det_geo.raster.fringes import Fringe
 from d2det_geo.raster.lanes import Chip
 from d2det_geo.raster.radiometry import Scaling
 from d2det_geo.raster.source import read_pixels
+from d2det_geo.raster.unmixed import is_hidden, read_unmixed
 from d2det_geo.raster.validity import Validity
 
 
@@ -78,10 +79,20 @@ class ChipReader:
 
     def _pixels(self, window: Window) -> NDArray[np.generic]:
         shape = (int(window.height), int(window.width))
-        source = self._scene_window(window)
-        return read_pixels(
-            self.dataset, self.colours.bands, source, shape, resampling=self._resampling(), cache=self.cache
-        )
+        source, bands, how = self._scene_window(window), self.colours.bands, self._resampling()
+        nodata = self.hidden_nodata()
+        if nodata is not None:
+            return read_unmixed(
+                self.dataset, bands, source, shape, self.validity, nodata, resampling=how, cache=self.cache
+            )
+        return read_pixels(self.dataset, bands, source, shape, resampling=how, cache=self.cache)
+
+    def hidden_nodata(self) -> float | None:
+        """Give the value only the user calls nodata, where resampling would mix it with the image: overviews do."""
+        nodata = self.validity.nodata
+        if nodata is None or self.colours.palette is not None or self.scale == (1, 1):
+            return None
+        return nodata if is_hidden(self.dataset, self.colours.bands, nodata) else None
 
     def _coloured(self, values: NDArray[np.generic], valid: NDArray[np.bool_]) -> Chip:
         if self.colours.palette is not None:

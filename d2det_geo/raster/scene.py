@@ -23,17 +23,16 @@ from rasterio.windows import Window
 
 from d2det_geo.errors import UsageError
 from d2det_geo.raster.bands import choose_bands
-from d2det_geo.raster.blocks import MIB, Blocks, blocks_of, cache_bytes
+from d2det_geo.raster.blocks import blocks_of, cache_bytes
 from d2det_geo.raster.fringes import fringe_of
 from d2det_geo.raster.georeference import georeference_of, placed
-from d2det_geo.raster.lanes import Chip, OpenReader, Read, assign_lanes, lane_count, read_in_lanes
+from d2det_geo.raster.lane_plan import MOST_CACHE, LanePlan, plan_lanes
+from d2det_geo.raster.lanes import Chip, OpenReader, Read, read_in_lanes
 from d2det_geo.raster.radiometry import PERCENTILES_NAME, scaling_of
 from d2det_geo.raster.reader import ChipReader
 from d2det_geo.raster.source import kept_blocks, open_dataset, understanding
 from d2det_geo.raster.validity import validity_of
 
-_MOST_CACHE = 1024 * MIB  # unless told: a row of chips 1024 px high of a scene 200,000 px wide
-_DRIFT = 1.4  # of the cache, for lanes that are not at the same place of a row
 _NATIVE_TOLERANCE = 0.01  # a GSD this close is the scene's own: resampling would only blur
 
 
@@ -61,7 +60,7 @@ class Scene:
     notices: tuple[str, ...]
     """What the user should know about how the raster was understood."""
     _reader: ChipReader
-    _cache_limit: int = field(default=_MOST_CACHE, init=False)
+    _cache_limit: int = field(default=MOST_CACHE, init=False)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -107,12 +106,9 @@ class Scene:
         """
         if not windows:
             return
-        lanes, cache = self._plan(max(window.width for window in windows), max(window.height for window in windows))
-        assigned = assign_lanes(windows, lanes, block_width=self._block_width())
-        with (
-            kept_blocks(cache),
-            closing(read_in_lanes(self._open_reader(cache), windows, assigned, ahead_bytes)) as chips,
-        ):
+        plan = self._plan(max(window.width for window in windows), max(window.height for window in windows))
+        lanes, opened = plan.assign(windows), self._open_reader(plan.cache)
+        with kept_blocks(plan.cache), closing(read_in_lanes(opened, windows, lanes, ahead_bytes)) as chips:
             yield from chips
 
     def cache_wanted(self, chip_width: int, chip_height: int) -> int:
@@ -120,7 +116,7 @@ class Scene:
 
         It is never more than ``limit_cache`` said; fewer lanes, or blocks decoded again, are the price.
         """
-        return self._plan(chip_width, chip_height)[1]
+        return self._plan(chip_width, chip_height).cache
 
     def limit_cache(self, limit: int) -> None:
         """Let ``read_all`` keep at most so many bytes of decoded blocks; 1 GiB unless told."""
@@ -148,29 +144,12 @@ class Scene:
 
         return reader
 
-    def _blocks(self) -> Blocks:
+    def _plan(self, chip_width: int, chip_height: int) -> LanePlan:
+        reader = self._reader
+        scale = min(self.scale) if reader.hidden_nodata() is None else 1.0
         with understanding(self.path):
-            return blocks_of(self._reader.dataset, self._reader.colours.bands, min(self.scale))
-
-    def _block_width(self) -> float | None:
-        """Width of a block in grid px; None where blocks span the scene."""
-        blocks = self._blocks()
-        return None if blocks.striped else blocks.block_width * self.grid_width / blocks.width
-
-    def _plan(self, chip_width: int, chip_height: int) -> tuple[int, int]:
-        """Choose how many lanes read chips, and how many bytes of blocks GDAL keeps for them."""
-        blocks, dataset = self._blocks(), self._reader.dataset
-        # Of the level of overviews that is read.
-        width = chip_width * self.scale[0] * blocks.width / dataset.width
-        height = chip_height * self.scale[1] * blocks.height / dataset.height
-        row = int(blocks.under_row(height) * _DRIFT)
-        lanes = lane_count() if blocks.random_access else 1
-        if blocks.striped:  # each lane has a row of chips of its own
-            lanes = max(1, min(self._cache_limit // row, lanes))
-            row *= lanes
-        else:
-            row += lanes * blocks.under_chip(width, height)
-        return lanes, min(max(row, 16 * MIB), self._cache_limit)
+            blocks = blocks_of(reader.dataset, reader.colours.bands, scale)
+        return plan_lanes(blocks, reader.grid, (chip_width, chip_height), self._cache_limit)
 
 
 def open_scene(

@@ -91,22 +91,28 @@ def read_pixels(
         resampling: how pixels are weighted when ``shape`` is not the window's own.
         cache: bytes of blocks GDAL keeps; None is enough for a small raster, or a row of chips of most.
 
+    Returns:
+        The values, of a type that holds those of all the bands.
+
     Raises:
         InputError: the file is damaged there.
     """
     read = dataset.read_masks if masks else dataset.read
+    kinds = {dataset.dtypes[band - 1] for band in bands}
+    # Bands of one kind are read at once, as they are stored; rasterio takes no others together.
+    groups = [list(bands)] if masks or len(kinds) == 1 else [[band] for band in bands]
     try:
         with _CACHE.bounded(cache_bytes(dataset) if cache is None else cache), rasterio.Env(**_STRICT):
-            pixels: NDArray[np.generic] = read(
-                list(bands), window=window, out_shape=(len(bands), *shape), resampling=resampling
-            )
+            parts = [
+                read(group, window=window, out_shape=(len(group), *shape), resampling=resampling) for group in groups
+            ]
     except _ERRORS as error:
         x, y = window.col_off, window.row_off
         raise InputError(
             f"{dataset.name}: cannot read columns {x:.0f} to {x + window.width:.0f}, rows {y:.0f} to"
             f" {y + window.height:.0f} ({_reason(error, dataset.name)}); the file may be truncated, fetch it again"
         ) from error
-    return pixels
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def kept_blocks(cache: int) -> AbstractContextManager[None]:

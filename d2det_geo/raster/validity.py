@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from d2det_geo.raster.sample import sample
 from d2det_geo.raster.source import read_pixels
+from d2det_geo.raster.written import written_pixels
 
-_MOST_BLOCKS = 4096  # looked at under one window: beyond, reading them takes no longer
 _IMAGE_LEVELS = 32  # values between none and full that an alpha band of soft edges does not reach ...
 _IMAGE_SHARE = 0.25  # ... in so many of its pixels
 
@@ -29,8 +29,6 @@ class Validity:
     """A value the user calls nodata, in addition to what the raster says."""
     floating: bool
     """The values may be NaN."""
-    written_bands: tuple[int, ...]
-    """Bands of a GeoTIFF that may lack blocks; none where the format writes them all."""
 
     def declared(
         self, dataset: rasterio.DatasetReader, window: Window, shape: tuple[int, int], cache: int | None = None
@@ -43,38 +41,23 @@ class Validity:
             shape: rows and columns of the result, which may be shared and read-only.
             cache: as for ``read_pixels``.
         """
-        if self._blank(dataset, window):
-            return np.zeros(shape, np.bool_)
+        written = written_pixels(dataset, window, shape)
+        if written is not None and not written.any():
+            return written
         if not self.mask_bands:
-            return all_valid(shape)
+            return all_valid(shape) if written is None else written
         masks = read_pixels(dataset, self.mask_bands, window, shape, masks=True, cache=cache)
         valid: NDArray[np.bool_] = np.count_nonzero(masks, axis=0) > 0
-        return valid
+        return valid if written is None else valid & written
 
     def narrowed(self, valid: NDArray[np.bool_], values: NDArray[np.generic]) -> NDArray[np.bool_]:
-        """Take out of ``valid [H, W]`` what the values ``[C, H, W]`` themselves rule out."""
+        """Take out of ``valid [H, W]`` the pixels of which no band of ``[C, H, W]`` holds a value."""
+        if self.nodata is None and not self.floating:
+            return valid
+        holds = np.isfinite(values) if self.floating else np.ones(values.shape, np.bool_)
         if self.nodata is not None:
-            valid = valid & (values != self.nodata).any(axis=0)
-        if self.floating:
-            valid = valid & np.isfinite(values).all(axis=0)
-        return valid
-
-    def _blank(self, dataset: rasterio.DatasetReader, window: Window) -> bool:
-        """Say, without reading anything, that no block under a window was ever written."""
-        if not self.written_bands:
-            return False
-        height, width = dataset.block_shapes[0]
-        rows = range(int(window.row_off // height), int(np.ceil((window.row_off + window.height) / height)))
-        columns = range(int(window.col_off // width), int(np.ceil((window.col_off + window.width) / width)))
-        if len(rows) * len(columns) > _MOST_BLOCKS:
-            return False
-        with rasterio.Env():
-            return not any(
-                _has_block(dataset, band, row, column)
-                for row in rows
-                for column in columns
-                for band in self.written_bands
-            )
+            holds &= values != self.nodata
+        return valid & holds.any(axis=0)
 
 
 @lru_cache(maxsize=8)
@@ -103,13 +86,10 @@ def validity_of(
             f"band {alpha} is called alpha but looks like image (near infrared?), so it masks nothing;"
             " --bands chooses colours, --nodata names what is no image",
         )
-    pixel = dataset.interleaving == Interleaving.pixel
-    written = dataset.driver in ("GTiff", "COG")
     validity = Validity(
         mask_bands=mask_bands,
         nodata=nodata,
         floating=any(np.issubdtype(np.dtype(dataset.dtypes[band - 1]), np.floating) for band in bands),
-        written_bands=() if not written else (1,) if pixel else tuple(dataset.indexes),
     )
     return validity, notices
 
@@ -131,7 +111,3 @@ def _is_image(dataset: rasterio.DatasetReader, bands: tuple[int, ...], alpha: in
     seen = values[0][values[1:].any(axis=0)]
     between = seen[(seen > 0) & (seen < np.iinfo(dtype).max)]
     return between.size > _IMAGE_SHARE * seen.size and np.unique(between).size > _IMAGE_LEVELS
-
-
-def _has_block(dataset: rasterio.DatasetReader, band: int, row: int, column: int) -> bool:
-    return dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is not None

@@ -24,6 +24,7 @@ DATE = "2000-01-01"
 _AHEAD = 1  # batches that wait for GDAL
 _PATIENCE = 0.1  # seconds between looks whether GDAL's thread is still there
 _NAME = 10  # characters of a column's name in a DBF
+_RESERVED = ("gpkg", "sqlite_", "layer_styles", "ogr_empty_table")  # beginnings of names of a GPKG's own tables
 _DRIVERS: dict[str, tuple[str, str, dict[str, str]]] = {
     "gpkg": ("GPKG", "MultiPolygon", {}),
     "flatgeobuf": ("FlatGeobuf", "MultiPolygon", {}),
@@ -36,7 +37,11 @@ class _AbandonedError(Exception):
 
 
 class OgrSink:
-    """A layer that GDAL writes; names of a Shapefile's columns are cut to ten characters."""
+    """A layer that GDAL writes, called as the file.
+
+    Names of a Shapefile's columns are cut to ten characters; the layer of a GeoPackage is called ``d2det_...`` where
+    GeoPackages reserve the name.
+    """
 
     dropped = 0
 
@@ -58,6 +63,8 @@ class OgrSink:
         for batch in self._batches.rest():
             self._put(batch)
         self._writer.finish()
+        if self._format == "shapefile":
+            self._path.with_suffix(".shp").replace(self._path)  # GDAL writes small letters, whatever is asked for
         if self._format == "gpkg":
             finish_geopackage(self._path, self._layer.classes, tuple(self._layer.columns), DATE)
 
@@ -83,7 +90,7 @@ class _Writer:
             target=self._run,
             args=(pa.RecordBatchReader.from_batches(schema, self._handed()), path),
             kwargs={
-                "layer": path.stem,
+                "layer": _layer_name(path.stem) if format == "gpkg" else path.stem,
                 "driver": driver,
                 "geometry_name": GEOMETRY,
                 "geometry_type": geometry,
@@ -142,6 +149,11 @@ class _Writer:
             self._error = error
         finally:
             self._open.set()
+
+
+def _layer_name(stem: str) -> str:
+    """Name the layer of a GeoPackage as its file, where no table of its own, or of SQLite's, is called that."""
+    return f"d2det_{stem}" if stem.lower().startswith(_RESERVED) else stem
 
 
 def _short(names: list[str]) -> list[str]:

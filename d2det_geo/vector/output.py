@@ -29,8 +29,8 @@ FORMATS = {
 # Companions of a file by its suffix: one left over from an older file would be read with the new one.
 _COMPANIONS = {
     "shapefile": (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj"),
-    "gpkg": (".gpkg-wal", ".gpkg-shm", ".gpkg-journal"),
 }
+_ENDINGS = {"gpkg": ("-wal", "-shm", "-journal")}  # SQLite adds them to the whole name
 
 
 def format_of(path: Path, format: str | None = None) -> str:
@@ -52,7 +52,7 @@ def format_of(path: Path, format: str | None = None) -> str:
     if wanted not in FORMATS.values():
         names = ", ".join(dict.fromkeys(FORMATS.values()))
         raise UsageError(f"unknown output format '{format}'; there are {names}")
-    if wanted in _COMPANIONS and (suffix is None or FORMATS[suffix] != wanted):
+    if wanted in {"shapefile", "gpkg"} and (suffix is None or FORMATS[suffix] != wanted):
         own = next(suffix for suffix, known in FORMATS.items() if known == wanted)
         raise UsageError(f"{path}: a file of format {wanted} must be called {path.stem}{own}")
     return wanted
@@ -69,7 +69,7 @@ def check_output(path: Path, *, overwrite: bool, format: str | None = None) -> N
     format_of(path, format)
     if path.is_dir():
         raise D2DetError(f"{path}: is a folder; give the path of a file")
-    existing = next((part for part in (path, *_companions(path)) if part.exists()), None)
+    existing = next((part for part in (path, *_companions(_target(path))) if part.exists()), None)
     if existing is not None and not overwrite:
         raise OutputExistsError(f"{existing}: exists already; pass --overwrite to replace it")
     with atomic_path(path):
@@ -78,6 +78,7 @@ def check_output(path: Path, *, overwrite: bool, format: str | None = None) -> N
 
 def remove_unfinished(path: Path) -> None:
     """Remove what killed processes left of ``path`` in its folder; nobody may be writing it now."""
+    path = _target(path)
     for folder in path.parent.glob(f"{glob.escape(f'.{path.name}.')}????????"):
         if folder.is_dir() and not folder.is_symlink():
             shutil.rmtree(folder, ignore_errors=True)
@@ -89,11 +90,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     When the block ends well, everything written beside the temporary path is flushed to the disk, moves to the
     folder of ``path`` and replaces what was there, ``path`` itself last; otherwise nothing is left and nothing
-    was touched. A block that writes nothing changes nothing.
+    was touched. A block that writes nothing changes nothing. A link stays one: what it leads to is replaced.
 
     Raises:
         D2DetError: the folder is missing or cannot be written to, or the disk is full.
     """
+    path = _target(path)
     try:
         folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -129,5 +131,14 @@ def _flush(part: Path) -> None:
 
 
 def _companions(path: Path) -> list[Path]:
+    """Name what may lie beside a file; of a suffix in capitals, in capitals and not."""
     known = FORMATS.get(path.suffix.lower(), "")
-    return [path.with_suffix(suffix) for suffix in _COMPANIONS.get(known, ())]
+    beside = [path.with_suffix(suffix) for suffix in _COMPANIONS.get(known, ())]
+    if path.suffix != path.suffix.lower():
+        beside += [part.with_suffix(part.suffix.upper()) for part in beside]
+    return beside + [path.with_name(path.name + ending) for ending in _ENDINGS.get(known, ())]
+
+
+def _target(path: Path) -> Path:
+    """Follow a link to the file that is meant, also where there is none yet."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path

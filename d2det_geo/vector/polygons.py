@@ -34,7 +34,7 @@ def mask_polygons(detections: Detections, threshold: float = 0.5) -> NDArray[np.
     with pieces, the pieces are outlined and united.
 
     Args:
-        detections: D objects with masks, ``[D, S, S]``.
+        detections: D objects with masks, ``[D, S, S]``, S at least 2.
         threshold: of probability, in ``(0, 1)``.
 
     Returns:
@@ -44,6 +44,10 @@ def mask_polygons(detections: Detections, threshold: float = 0.5) -> NDArray[np.
     masks = detections.masks
     if masks is None:
         raise ValueError("detections carry no masks; use box_polygons")
+    if masks.shape[-1] < 2:
+        raise ValueError(
+            f"masks of {masks.shape[-1]} cell have no slope to go on to the box's edge; give at least 2 x 2"
+        )
     pieces = detections.pieces
     if pieces is None or len(pieces.owners) == 0:
         return _without_specks(_in_batches(masks, detections.boxes, threshold))

@@ -16,7 +16,7 @@ import pyogrio
 import pyproj
 import shapely
 
-from d2det_geo.errors import D2DetError
+from d2det_geo.errors import D2DetError, UsageError
 from d2det_geo.vector.coco import CocoSink
 from d2det_geo.vector.features import Features, Layer
 from d2det_geo.vector.geojson import GeoJsonSeqSink, GeoJsonSink
@@ -53,6 +53,8 @@ _SINKS: dict[str, Callable[[Layer, pyproj.CRS | None, Path], _Format]] = {
     "geoparquet": ParquetSink,
     "coco": CocoSink,
 }
+_ANY_NAMES = {"geojson", "geojsonseq", "coco"}
+_OWN_NAMES = {"geometry", "geom", "fid"}  # of a table's columns, whatever their case
 _STDOUT = "standard output"
 
 
@@ -125,7 +127,7 @@ def open_sink(
         crs: another CRS for the file, in any notation pyproj knows.
 
     Raises:
-        UsageError: no such format or CRS, or one that does not go with the other.
+        UsageError: no such format or CRS, or one that does not go with the other; columns the format has no names for.
         OutputExistsError: the file is there, and ``overwrite`` is off.
         D2DetError: it cannot be written.
     """
@@ -135,6 +137,7 @@ def open_sink(
         return
     name = format_of(path, format)
     target = target_crs(layer, name, crs)
+    _check_columns(path, layer, name)
     check_output(path, overwrite=overwrite, format=format)
     with atomic_path(path) as temporary:
         with _explained(str(path)):
@@ -146,6 +149,21 @@ def open_sink(
         except BaseException:
             sink.abandon()
             raise
+
+
+def _check_columns(path: Path, layer: Layer, format: str) -> None:
+    """Refuse names that a table has for itself, or cannot tell apart."""
+    if format in _ANY_NAMES:
+        return
+    names = [name.lower() for name in layer.columns]
+    wrong = [name for name in layer.columns if name.lower() in _OWN_NAMES]
+    if not wrong and format != "shapefile":  # whose names are cut, and numbered
+        wrong = [name for name in layer.columns if names.count(name.lower()) > 1]
+    if wrong:
+        raise UsageError(
+            f"{path}: columns {', '.join(wrong)}: a {format} file needs these names itself, or cannot tell them"
+            " apart; rename them"
+        )
 
 
 @contextmanager

@@ -33,13 +33,26 @@ def write_objects(frame: gpd.GeoDataFrame, path: Path, *, overwrite: bool) -> No
     attributes = frame.drop(columns=frame.geometry.name)
     if format_of(path) == "coco" and (frame.crs is not None or "class" not in attributes):
         raise UsageError(f"{path}: COCO JSON is of objects in pixels with a class; choose another format")
-    columns = {str(name): attributes[name].to_numpy() for name in attributes}
+    columns = {str(name): _values(attributes[name]) for name in attributes}
+    if format_of(path) == "coco":
+        columns["class"] = columns["class"].astype(str).astype(object)
     classes = tuple(sorted({str(name) for name in columns.get("class", ())}))
-    width, height = np.ceil(np.max(shapely.bounds(geometries)[:, 2:], axis=0, initial=0)).astype(int).tolist()
+    corners = shapely.bounds(geometries)[:, 2:]  # NaN of empty ones, which no sink writes
+    width, height = np.ceil(np.nanmax(corners, axis=0, initial=0)).astype(int).tolist()
     kinds = {name: _kind(values) for name, values in columns.items()}
     layer = Layer(frame.crs, path.name, width, height, classes, kinds)
     with open_sink(path, layer, overwrite=overwrite) as sink:
         sink.write(Features(geometries, geometries, columns))
+
+
+def _values(column: pd.Series) -> NDArray[Any]:
+    """Take the values of a column; what is missing, however pandas says so, is NaN of a number and else None."""
+    missing = column.isna()
+    if not missing.any():
+        return np.asarray(column.to_numpy())
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return np.asarray(column.to_numpy(np.float64, na_value=np.nan))
+    return np.asarray(column.astype(object).where(~missing, None).to_numpy())
 
 
 def _kind(values: NDArray[Any]) -> type:
