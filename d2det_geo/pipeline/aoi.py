@@ -63,8 +63,11 @@ def region_of(
         region, notices = scene_area(aoi, scene.path, scene.crs, scene.transform, (scene.width, scene.height))
     if bbox is not None:
         box = mapped_back(shapely.box(*bbox), scene.transform)
+        whole = shapely.box(0, 0, scene.width, scene.height)
+        if region is not None and not region.intersects(box):
+            raise InputError(f"{aoi}: the AOI and --bbox do not overlap; correct one of them")
         region = box if region is None else region.intersection(box)
-        if not region.intersects(shapely.box(0, 0, scene.width, scene.height)):
+        if not box.intersects(whole):
             bounds = extent(scene.transform, scene.width, scene.height)
             raise InputError(
                 f"--bbox: does not touch {scene.path}, whose bounds are {','.join(f'{value:.10g}' for value in bounds)}"

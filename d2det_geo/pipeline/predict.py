@@ -22,7 +22,7 @@ from d2det_geo.pipeline.options import PredictOptions
 from d2det_geo.pipeline.output import Output
 from d2det_geo.pipeline.scene_job import SceneJob, opened_job
 from d2det_geo.pipeline.tally import Tally
-from d2det_geo.raster.source import is_address, open_dataset
+from d2det_geo.raster.source import open_dataset
 from d2det_geo.vector.features import Features, Layer
 from d2det_geo.vector.output import format_of
 from d2det_geo.vector.sinks import open_sink
@@ -98,10 +98,11 @@ def predict_to_file(
     tally = Tally()
     with _job(scene, model, PredictOptions.of(options), tally) as job:
         key = job.key(crs, "geojsonseq" if out is None else format_of(out, format))
-        if output is not None and output.is_complete(key):
-            return _summary(job, key, started, ("the output was complete, nothing was done",))
+        before = None if output is None else output.complete(key)
+        if before is not None:
+            return _summary(job, key, started, before["counts"])
         with ExitStack() as stack:
-            ledger = None if output is None else stack.enter_context(output.ledger(key, lasting=is_address(scene)))
+            ledger = None if output is None else stack.enter_context(output.ledger(key))
             constants = _constants(job, key)
             sink = stack.enter_context(
                 open_sink(out, _layer(job, constants), overwrite=overwrite or resume, format=format, crs=crs)
@@ -187,17 +188,17 @@ def _layer(job: SceneJob, constants: dict[str, str | float]) -> Layer:
     )
 
 
-def _summary(job: SceneJob, key: RunKey, started: float, notices: tuple[str, ...] = ()) -> Summary:
-    tally, limited = job.tally, job.region is not None
-    notices = (*job.scene.notices, *job.notices, *notices, *(() if notices else _notices(job, limited)))
-    counts = asdict(tally)
-    counts["seconds"] = tally.seconds | {"all": time.perf_counter() - started}
+def _summary(job: SceneJob, key: RunKey, started: float, before: dict[str, Any] | None = None) -> Summary:
+    """Sum up a run; ``before`` are the counts of one whose output was there."""
+    counts = asdict(job.tally) | (before or {})
+    counts["seconds"] = job.tally.seconds | {"all": time.perf_counter() - started}
+    said = ("the output was complete, nothing was done",) if before else _notices(job, job.region is not None)
     return Summary(
         scene=job.scene.path,
         model=job.card.name,
         device=str(job.model.device),
         run=key.run_id,
-        notices=notices,
+        notices=(*job.scene.notices, *job.notices, *said),
         **counts,
     )
 

@@ -17,9 +17,9 @@ from rasterio.windows import Window
 
 from d2det_geo import __version__
 from d2det_geo.detections import Detections
-from d2det_geo.errors import InputError, UsageError
+from d2det_geo.errors import UsageError
 from d2det_geo.model.bundle import Card
-from d2det_geo.pipeline.aoi import scene_area
+from d2det_geo.pipeline.aoi import region_of
 from d2det_geo.pipeline.behind import behind
 from d2det_geo.pipeline.budget import peak_bytes, share_memory
 from d2det_geo.pipeline.detect import Progress, chosen_windows, detect_stream
@@ -27,9 +27,8 @@ from d2det_geo.pipeline.ledger import Ledger, RunKey
 from d2det_geo.pipeline.loaded import LoadedModel
 from d2det_geo.pipeline.network import ChipNetwork
 from d2det_geo.pipeline.objects import Outliner, touches
-from d2det_geo.pipeline.options import PredictOptions
+from d2det_geo.pipeline.options import PredictOptions, gsd_of
 from d2det_geo.pipeline.tally import Tally
-from d2det_geo.places import extent, mapped_back
 from d2det_geo.raster.fingerprint import fingerprint, stamps
 from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.vector.features import Features
@@ -175,9 +174,9 @@ def opened_job(path: str | Path, model: LoadedModel, options: PredictOptions, ta
     card = model.card
     labels = _labels(options.classes, card)
     with open_scene(
-        path, gsd_m=_gsd_m(options, card), bands=options.bands, nodata=options.nodata, oblique=options.oblique
+        path, gsd_m=gsd_of(options.gsd, card.gsd_m), bands=options.bands, nodata=options.nodata, oblique=options.oblique
     ) as scene:
-        region, notices = _region(options, scene)
+        region, notices = region_of(options.aoi, options.bbox, scene)
         overlap = card.overlap if options.overlap is None else options.overlap
         chip_size = card.chip_size if options.chip_size is None else options.chip_size
         batch_size = options.batch_size or _CHIPS_PER_BATCH[model.device.type]
@@ -194,29 +193,3 @@ def _labels(classes: Sequence[str], card: Card) -> NDArray[np.int64] | None:
         if name not in card.classes:
             raise UsageError(f"--classes {name}: {card.name} does not know it; it knows {', '.join(card.classes)}")
     return np.array([card.classes.index(name) for name in classes], dtype=np.int64) if classes else None
-
-
-def _region(options: PredictOptions, scene: Scene) -> tuple[shapely.Geometry | None, tuple[str, ...]]:
-    """Give the area of interest in scene px: of the file, of the box, or of both."""
-    region: shapely.Geometry | None = None
-    notices: tuple[str, ...] = ()
-    if options.aoi is not None:
-        region, notices = scene_area(options.aoi, scene.path, scene.crs, scene.transform, (scene.width, scene.height))
-    if options.bbox is not None:
-        box = mapped_back(shapely.box(*options.bbox), scene.transform)
-        region = box if region is None else region.intersection(box)
-        if not region.intersects(shapely.box(0, 0, scene.width, scene.height)):
-            bounds = extent(scene.transform, scene.width, scene.height)
-            raise InputError(
-                f"--bbox: does not touch {scene.path}, whose bounds are {','.join(f'{value:.10g}' for value in bounds)}"
-            )
-    return region, notices
-
-
-def _gsd_m(options: PredictOptions, card: Card) -> float | None:
-    match options.gsd:
-        case "bundle":
-            return card.gsd_m
-        case "native":
-            return None
-    return float(options.gsd)
