@@ -49,17 +49,18 @@ def written_pixels(dataset: rasterio.DatasetReader, window: Window, shape: tuple
     if not is_tiff(dataset):
         return None
     height, width = dataset.block_shapes[0]
-    rows, row_of = _under(window.row_off, window.height, shape[0], height, dataset.height)
-    columns, column_of = _under(window.col_off, window.width, shape[1], width, dataset.width)
+    row_of = _blocks_under(window.row_off, window.height, shape[0], height, dataset.height)
+    column_of = _blocks_under(window.col_off, window.width, shape[1], width, dataset.width)
+    rows, columns = range(row_of[0], row_of[-1] + 1), range(column_of[0], column_of[-1] + 1)
     if len(rows) * len(columns) > _MOST_BLOCKS:
         return None
     with rasterio.Env():
         written = written_blocks(dataset, rows, columns)
-    return None if written.all() else written[np.ix_(row_of, column_of)]
+    return None if written.all() else written[np.ix_(row_of - rows[0], column_of - columns[0])]
 
 
-def _under(start: float, length: float, count: int, block: int, end: int) -> tuple[list[int], NDArray[np.intp]]:
-    """Number the blocks under the centres of ``count`` pixels, and say which of these each pixel is in."""
+def _blocks_under(start: float, length: float, count: int, block: int, end: int) -> NDArray[np.intp]:
+    """Number the block under the centre of each of ``count`` pixels."""
     centres = start + (np.arange(count) + 0.5) * (length / count)
-    numbers, own = np.unique((np.clip(centres, 0, end - 1) // block).astype(int), return_inverse=True)
-    return numbers.tolist(), own
+    blocks: NDArray[np.intp] = np.minimum(centres, end - 1).astype(np.intp) // block
+    return blocks
