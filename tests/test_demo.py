@@ -107,7 +107,7 @@ def test_a_perfect_network_scores_as_one(town, tmp_path):
     out = tmp_path / "new" / "demo"
     report = run_demo(out, size=400, model=Oracle(town), progress=lambda *call: calls.append(call))
     assert sorted(path.name for path in out.iterdir()) == FILES
-    assert sorted(path.name for path in report.files.values()) == FILES
+    assert {path.name for path in report.files.values()} < set(FILES)
     assert calls == [(1, 1)]
     assert report.truths == report.objects == len(town.polygons) > 5
     assert report.metrics["f1"] == 1.0

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2det_geo.pipeline.detect import normalised
 from d2det_geo.pipeline.import_weights import official_card
+from d2det_geo.pipeline.network import normalised
 from d2det_geo.pipeline.photographs import Enlargement, enlarge, enlarge_boxes, enlarge_masks, fit
 from tests.golden.goldens import golden
 from tests.golden.network import our_boxes

@@ -77,7 +77,8 @@ def test_every_command_is_shown():
     shown = {shlex.split(command)[1] for command in COMMANDS} | set(
         re.findall(r"^d2det (import-weights) ", README, re.M)
     )
-    assert shown == {command.callback.__name__.replace("_", "-") for command in app.registered_commands}
+    groups = {group.name for group in app.registered_groups}
+    assert shown == {command.callback.__name__.replace("_", "-") for command in app.registered_commands} | groups
 
 
 def test_the_written_files_open_elsewhere(reading):
@@ -85,7 +86,7 @@ def test_the_written_files_open_elsewhere(reading):
     objects = geopandas.read_file(folder / "buildings.geojson")
     assert objects.crs == "EPSG:4326"
     assert {"class", "score", "area_m2"} <= set(objects.columns)
-    assert geopandas.read_file(folder / "corner.gpkg").crs == "EPSG:32645"
+    assert geopandas.read_file(folder / "corner.gpkg", layer="corner").crs == "EPSG:32645"
     chips = sorted((folder / "chips").rglob("*.tif"))
     with rasterio.open(chips[0]) as chip:
         assert (chip.width, chip.height, chip.crs.to_epsg()) == (256, 256, 32645)

@@ -7,6 +7,10 @@ and keeps its own.
 from __future__ import annotations
 
 import errno
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -25,7 +29,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command; turn failures a user can act on into a line and an exit code."""
         try:
-            return super().invoke(ctx)
+            with _terminated_as_interrupted():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo(f"\nd2det: interrupted; {ctx.meta.get(GO_ON, 'the same command starts again')}", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -36,6 +41,19 @@ class Commands(TyperGroup):
             words = [str(known), *getattr(error, "__notes__", ())]
             typer.echo(f"d2det: error: {' '.join('; '.join(words).splitlines())}", err=True)
             raise typer.Exit(known.exit_code) from None
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM, which time limits and schedulers send, for a Ctrl-C: what is open is closed in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def explained(error: Exception) -> D2DetError | None:

@@ -77,7 +77,7 @@ def _many(
         summary = predict_batch(scenes, folder, model, announce=_announcer(report), **where, **what)
     if not talk.quiet:
         for part in summary.scenes:
-            _tell(part, str(summary.outputs[part.scene]), talk)
+            _tell(part, str(summary.outputs[part.scene]), talk, f"{part.scene}: ")
         for failure in summary.failed:
             say(f"failed: {failure.reason}")
         say(
@@ -102,9 +102,9 @@ def _announcer(report: Report) -> Any:
     return announce
 
 
-def _tell(summary: Summary, out: str, talk: Talk) -> None:
+def _tell(summary: Summary, out: str, talk: Talk, scene: str = "") -> None:
     for notice in summary.notices:
-        say(f"notice: {notice}")
+        say(f"notice: {scene}{notice}")
     say(f"{out}: {summary.objects} objects from {summary.chips} chips in {summary.seconds['all']:.1f} s")
     if talk.verbose:
         say(", ".join(f"{step} {seconds:.2f} s" for step, seconds in summary.seconds.items()))

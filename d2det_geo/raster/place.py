@@ -8,7 +8,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Georeference:
     """The place of a raster."""
 

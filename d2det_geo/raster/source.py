@@ -26,7 +26,7 @@ from d2det_geo.errors import InputError
 from d2det_geo.raster.blocks import cache_bytes, check_size
 
 _STRICT = {"GDAL_ERROR_ON_LIBJPEG_WARNING": True}  # or what a truncated JPEG lacks is grey
-_ERRORS = (RasterioError, CPLE_BaseError, OSError)
+_ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeDecodeError)  # the last of messages that quote the file
 _ADDRESS = re.compile(r"^/vsi|^[A-Za-z][A-Za-z0-9+_]+:")  # /vsicurl/..., https://..., NETCDF:file:variable
 
 
@@ -160,7 +160,11 @@ def _check_dataset(dataset: rasterio.DatasetReader) -> None:
         advice = f"name one of its parts: {parts}" if parts else "give a file with image bands"
         raise InputError(f"{dataset.name}: holds no image bands itself; {advice}")
     check_size(dataset)
-    _ = dataset.colorinterp  # the first call that looks at errors GDAL left behind
+    try:
+        _ = dataset.colorinterp  # the first call that looks at errors GDAL left behind
+    except (CPLE_BaseError, UnicodeDecodeError):
+        if dataset.driver != "JPEG":  # damaged EXIF or XMP says nothing of the picture, which is checked as it is read
+            raise
 
 
 def _check_file(path: Path) -> None:

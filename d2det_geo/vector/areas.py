@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from rasterio.crs import CRS
 
-_SMALL = 0.01  # degrees, about 1 km: below, straight in an equal-area map and geodesic are the same to 1e-7 of the area
+_SMALL = 0.003  # degrees, about 300 m: below, straight in an equal-area map and geodesic agree to 1e-7 of the area
 _POLAR = 85.0  # degrees of latitude
 _SPHERE = 1e-12  # squared eccentricity
 
@@ -20,7 +20,7 @@ _SPHERE = 1e-12  # squared eccentricity
 def geodesic_areas_m2(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
     """Measure (Multi)Polygons on the ellipsoid of ``crs``, edges as geodesics; holes count as not covered.
 
-    Rings of less than a kilometre are measured in longitude and authalic latitude, all at once; larger ones, and those
+    Rings of less than 300 m are measured in longitude and authalic latitude, all at once; larger ones, and those
     near a pole, edge by edge (Karney, *Algorithms for geodesics*, 2013).
 
     Returns:
@@ -68,7 +68,7 @@ def _unwrapped(lon: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArray[np
 
 
 def _small(lon: NDArray[np.float64], lat: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Tell which rings are less than a kilometre across, and away from the poles."""
+    """Tell which rings are less than 300 m across, and away from the poles."""
     at = starts[:-1]
     north, south = np.maximum.reduceat(lat, at), np.minimum.reduceat(lat, at)
     wide = (np.maximum.reduceat(lon, at) - np.minimum.reduceat(lon, at)) * np.cos(np.radians(south))

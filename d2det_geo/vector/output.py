@@ -98,6 +98,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = _target(path)
     try:
         folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    except FileNotFoundError as error:
+        raise D2DetError(f"{path}: its folder does not exist; make it, or choose another") from error
     except OSError as error:
         raise D2DetError(f"{path}: its folder cannot be written to ({error.strerror}); choose another") from error
     with folder as name:
