@@ -13,7 +13,7 @@ MIB = 2**20
 _CACHE = 512 * MIB  # at most, when nobody says how much
 _AHEAD = 256 * MIB
 _LEAST_CACHE = 16 * MIB
-_RESERVE = 0.1  # of what is in use: detections that wait for their neighbours, and the writer
+_RESERVE = 0.2  # of what is in use: objects, of which noise has few, waiting for their neighbours and being written
 
 
 @dataclass(frozen=True, slots=True)
