@@ -27,9 +27,6 @@ from d2det_geo.pipeline.ledger import ledger_path
 from d2det_geo.pipeline.manifest import manifest_path
 from d2det_geo.pipeline.predict import predict_scene, predict_to_file
 
-# rasterio.features silences this one itself, but not when another thread silences something in the same moment.
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 
 CARD = Card(

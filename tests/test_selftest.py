@@ -29,9 +29,6 @@ from d2det_geo.pipeline.selftest.geo import GeoCheck, check_geo
 from d2det_geo.pipeline.selftest.targets import Grid, Targets, place_targets
 from d2det_geo.vector import polygons
 
-# rasterio.features silences this one itself, but not when another thread silences something in the same moment.
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 WriteRaster = Callable[..., Path]  # the fixture of conftest.py
 
 WIDTH, HEIGHT = 230, 170

@@ -19,9 +19,6 @@ from d2det_geo.model.d2det import Inference, Sampling
 from d2det_geo.model.tta import AugmentedDetector, detect_augmented, merge_views
 from d2det_geo.pipeline.predict import predict_scene
 
-# rasterio.features silences this one itself, but not when another thread silences something in the same moment.
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 SIZES = [(90, 150), (70, 101)]
 HALL, SHED = (20, 12, 68, 52), (100, 40, 140, 80)
 CARD = Card(
