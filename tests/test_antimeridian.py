@@ -15,7 +15,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from d2det_geo.data.annotations import ClassMap
+from d2det_geo.data.truth import ClassMap
 from d2det_geo.data.vector import labelled_scene
 from d2det_geo.metrics.geo import frame_for
 from d2det_geo.model.bundle import read_card
@@ -152,9 +152,9 @@ def test_labels_split_at_the_antimeridian_are_whole_on_the_scene(
     path = scene(write_raster, place)
     image = labelled_scene(path, labels, class_map=ClassMap(("target",)))
     # The cut follows the ground's longitudes, and adds two points that a straight edge in UTM misses by a hair.
-    assert image.annotations.boxes == pytest.approx(np.array([WEST, ACROSS, EAST]), abs=1e-4)
-    assert image.annotations.polygons is not None
-    assert shapely.area(image.annotations.polygons) == pytest.approx([1200, 1600, 1400], rel=1e-6)
+    assert image.truth.boxes == pytest.approx(np.array([WEST, ACROSS, EAST]), abs=1e-4)
+    assert image.truth.polygons is not None
+    assert shapely.area(image.truth.polygons) == pytest.approx([1200, 1600, 1400], rel=1e-6)
     tile_scene(path, tmp_path / "chips", labels=labels, chip_size=400, overlap=0)
     rows = json.loads((tmp_path / "chips" / "annotations.json").read_text())["annotations"]
     assert [row["bbox"] for row in rows] == [

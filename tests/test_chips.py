@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from rasterio.features import rasterize
 
-from d2det_geo.data.annotations import Annotations, ClassMap
 from d2det_geo.data.chips import MASK_CELLS, Augment, ChipSampler, draw_chip
 from d2det_geo.data.images import LabelledImage, array_reader
 from d2det_geo.data.towns import town_images
+from d2det_geo.data.truth import ClassMap, Truth
 from d2det_geo.data.vector import labelled_scene
 
 WIDTH, HEIGHT = 230, 170
@@ -32,13 +32,13 @@ def polygons(*shapes):
 
 
 def outlined(*shapes, image=None, ignored=(), **options):
-    truth = Annotations.of_polygons(polygons(*shapes), np.arange(len(shapes)), polygons(*ignored))
+    truth = Truth.of_polygons(polygons(*shapes), np.arange(len(shapes)), polygons(*ignored))
     pixels = coordinates() if image is None else image
     return LabelledImage("x", pixels.shape[2], pixels.shape[1], truth, array_reader(pixels), **options)
 
 
 def boxed(*boxes, image=None):
-    truth = Annotations(np.array(boxes, np.float64).reshape(-1, 4), np.arange(len(boxes)))
+    truth = Truth(np.array(boxes, np.float64).reshape(-1, 4), np.arange(len(boxes)))
     pixels = coordinates() if image is None else image
     return LabelledImage("x", pixels.shape[2], pixels.shape[1], truth, array_reader(pixels))
 
@@ -198,9 +198,9 @@ def test_towns():
     assert coarse[0].width == coarse[0].height == round(256 * 0.3 / 0.45)
     scale = coarse[0].width / 256
     for fine, reduced in zip(own, coarse, strict=True):
-        assert len(fine.annotations) > 2
-        assert set(fine.annotations.labels) == {2}
-        assert reduced.annotations.boxes == pytest.approx(fine.annotations.boxes * scale)
+        assert len(fine.truth) > 2
+        assert set(fine.truth.labels) == {2}
+        assert reduced.truth.boxes == pytest.approx(fine.truth.boxes * scale)
     assert not np.array_equal(own[0].read(0, 0, 256, 256), own[1].read(0, 0, 256, 256))
     pixels = Image.fromarray(own[0].read(0, 0, 256, 256).transpose(1, 2, 0))
     side = coarse[0].width

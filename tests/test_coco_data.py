@@ -15,10 +15,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from rasterio.features import rasterize
 
-from d2det_geo.data.annotations import ClassMap
 from d2det_geo.data.coco import coco_images
 from d2det_geo.data.coco_file import ImageRow, Runs, read_coco
 from d2det_geo.data.coco_shapes import outline
+from d2det_geo.data.truth import ClassMap
 from d2det_geo.errors import InputError
 
 WIDTH, HEIGHT = 60, 40
@@ -61,7 +61,7 @@ def test_rows_by_hand(write):
     )
     (image,) = load(path)
     assert (image.name, image.width, image.height, image.aoi) == ("a.png", WIDTH, HEIGHT, None)
-    truth = image.annotations
+    truth = image.truth
     assert truth.boxes.tolist() == [[10, 20, 15, 28], [0.5, 1.5, 20.5, 4.5], [30, 10, 37, 19]]
     assert truth.labels.tolist() == [0, 0, 1]
     assert truth.polygons is None
@@ -71,8 +71,8 @@ def test_rows_by_hand(write):
 def test_pixels_are_the_files(write):
     (image,) = load(write())
     assert np.array_equal(image.read(11, 5, 30, 20), PIXELS[5:25, 11:41].transpose(2, 0, 1))
-    assert len(image.annotations) == 0
-    assert image.annotations.boxes.shape == (0, 4)
+    assert len(image.truth) == 0
+    assert image.truth.boxes.shape == (0, 4)
 
 
 def test_a_folder_below_the_images_folder(write, tmp_path):
@@ -106,7 +106,7 @@ def test_outlines_when_every_object_has_one(write):
         box(2, 30, 5, 25, 10, segmentation=[square, [50, 5, 55, 5, 55, 15]]),
         box(5, 1, 30, 4, 5),
     )
-    truth = load(path)[0].annotations
+    truth = load(path)[0].truth
     assert shapely.area(truth.polygons).tolist() == [60, 125]
     assert truth.boxes.tolist() == [[10, 10, 22, 20], [30, 5, 55, 15]]
     assert truth.ignored[0].bounds == (1, 30, 5, 35)
@@ -114,7 +114,7 @@ def test_outlines_when_every_object_has_one(write):
 
 def test_boxes_only_when_an_outline_is_missing(write):
     path = write(box(1, 10, 10, 12, 10, segmentation=[[10, 10, 22, 10, 10, 20]]), box(2, 30, 5, 10, 10))
-    truth = load(path)[0].annotations
+    truth = load(path)[0].truth
     assert truth.polygons is None
     assert truth.boxes.tolist() == [[10, 10, 22, 20], [30, 5, 40, 15]]
 
@@ -124,14 +124,14 @@ def test_an_outline_without_area_is_ignored(write):
         box(1, 10, 10, 12, 10, segmentation=[[10, 10, 22, 10, 10, 20]]),
         box(1, 3, 4, 5, 6, segmentation=[[3, 4, 8, 10, 3, 4]]),
     )
-    truth = load(path)[0].annotations
+    truth = load(path)[0].truth
     assert len(truth) == 1
     assert truth.ignored[0].bounds == (3, 4, 8, 10)
 
 
 def test_a_crossing_outline_is_repaired(write):
     path = write(box(1, 0, 0, 4, 4, segmentation=[[0, 0, 4, 4, 4, 0, 0, 4]]))
-    (shape,) = load(path)[0].annotations.polygons
+    (shape,) = load(path)[0].truth.polygons
     assert shape.is_valid
     assert shape.area == 8
 
@@ -176,7 +176,7 @@ def test_run_lengths_of_another_image(write):
 def test_resampling_to_a_gsd(write):
     (image,) = load(write(box(1, 12, 20, 6, 8), gsd_m=0.5), gsd_m=0.2)
     assert (image.width, image.height) == (150, 100)
-    assert image.annotations.boxes == pytest.approx(np.array([[30, 50, 45, 70]]))
+    assert image.truth.boxes == pytest.approx(np.array([[30, 50, 45, 70]]))
     oracle = np.asarray(Image.fromarray(PIXELS).resize((150, 100), Image.Resampling.BILINEAR))
     assert np.array_equal(image.read(31, 7, 40, 50), oracle[7:57, 31:71].transpose(2, 0, 1))
 
@@ -184,7 +184,7 @@ def test_resampling_to_a_gsd(write):
 def test_a_size_that_does_not_divide_scales_each_axis_by_what_it_got(write):
     (image,) = load(write(box(1, 0, 0, WIDTH, HEIGHT), gsd_m=0.13), gsd_m=0.3)
     assert (image.width, image.height) == (26, 17)
-    assert image.annotations.boxes == pytest.approx(np.array([[0, 0, 26, 17]]))
+    assert image.truth.boxes == pytest.approx(np.array([[0, 0, 26, 17]]))
 
 
 def test_the_source_says_the_gsd_of_images_that_do_not(write):
@@ -301,12 +301,12 @@ def test_real_vehicles_by_pycocotools(shared_data, capsys):
         boxes = np.array([a["bbox"] for a in oracle.loadAnns(oracle.getAnnIds([row["id"]], [1, 2, 3]))])
         scale = row["gsd_m"] / 0.15
         assert image.width == pytest.approx(row["width"] * scale, abs=0.5)
-        got = image.annotations.boxes
+        got = image.truth.boxes
         assert got.shape == (len(boxes), 4)
         if len(boxes):
             assert got[:, :2] == pytest.approx(boxes[:, :2] * scale, rel=1e-3, abs=1e-6)
             assert got[:, 2:] - got[:, :2] == pytest.approx(boxes[:, 2:] * scale, rel=1e-3)
-    assert sum(len(image.annotations.ignored) for image in images) == len(oracle.getAnnIds(catIds=[5]))
+    assert sum(len(image.truth.ignored) for image in images) == len(oracle.getAnnIds(catIds=[5]))
     assert images[0].read(200, 100, 64, 48).std() > 5
 
 
@@ -317,7 +317,7 @@ def test_real_thermal_counts(shared_data):
     classes = ("Person", "Car", "Bicycle", "OtherVehicle")
     images = coco_images(path, path.parent, class_map=ClassMap(classes, {}, ("DontCare",)))
     expected = Counter(names[row["category_id"]] for row in data["annotations"])
-    found = Counter(classes[label] for image in images for label in image.annotations.labels)
-    found["DontCare"] = sum(len(image.annotations.ignored) for image in images)
+    found = Counter(classes[label] for image in images for label in image.truth.labels)
+    found["DontCare"] = sum(len(image.truth.ignored) for image in images)
     assert found == expected
     assert images[-1].read(0, 0, 640, 512).shape == (3, 512, 640)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2det_geo.data import vector
-from d2det_geo.data.annotations import IGNORE, ClassMap
+from d2det_geo.data.truth import IGNORE, ClassMap
 from d2det_geo.data.vector import judge_inside, labelled_scene
 from d2det_geo.errors import InputError
 from d2det_geo.raster.scene import open_scene
@@ -47,8 +47,8 @@ def test_world_to_pixels_by_hand(scene, tmp_path):
     image = labelled_scene(scene[0], labels, class_map=CLASSES)
     assert (image.width, image.height, image.aoi) == (WIDTH, HEIGHT, None)
     # GeoJSON holds 7 digits: about a centimetre, a fiftieth of these pixels.
-    assert image.annotations.boxes == pytest.approx(np.array([[10, 20, 30, 25], [100, 60, 112, 88]]), abs=0.05)
-    assert image.annotations.labels.tolist() == [1, 0]
+    assert image.truth.boxes == pytest.approx(np.array([[10, 20, 30, 25], [100, 60, 112, 88]]), abs=0.05)
+    assert image.truth.labels.tolist() == [1, 0]
 
 
 def test_windows_are_read_as_rasterio_reads_them(scene, tmp_path):
@@ -65,7 +65,7 @@ def test_labels_follow_the_grid_when_the_scene_is_resampled(scene, tmp_path):
     labels = write(tmp_path / "l.geojson", [(10, 20, 30, 26)], **{"class": ["roof"]})
     image = labelled_scene(scene[0], labels, class_map=CLASSES, gsd_m=1.0)
     assert (image.width, image.height) == (60, 45)
-    assert image.annotations.boxes == pytest.approx(np.array([[5, 10, 15, 13]]), abs=0.03)
+    assert image.truth.boxes == pytest.approx(np.array([[5, 10, 15, 13]]), abs=0.03)
     assert image.read(3, 5, 20, 30).shape == (3, 30, 20)
 
 
@@ -85,9 +85,9 @@ def test_the_aoi_rule(scene, tmp_path):
     image = labelled_scene(scene[0], labels, class_map=CLASSES, aoi=aoi)
     assert image.aoi.bounds == pytest.approx((0, 0, 60.5, HEIGHT), abs=0.05)
     # What counts, counts whole.
-    assert image.annotations.boxes == pytest.approx(np.array([[10, 10, 20, 20], [50, 10, 70, 20]]), abs=0.05)
-    assert image.annotations.labels.tolist() == [0, 0]
-    assert shapely.bounds(image.annotations.ignored) == pytest.approx(
+    assert image.truth.boxes == pytest.approx(np.array([[10, 10, 20, 20], [50, 10, 70, 20]]), abs=0.05)
+    assert image.truth.labels.tolist() == [0, 0]
+    assert shapely.bounds(image.truth.ignored) == pytest.approx(
         np.array([[50.5, 30, 60.5, 40], [10, 0, 20, 6], [10, 60, 20, 70]]), abs=0.05
     )
 
@@ -112,14 +112,14 @@ def test_the_aoi_rule_counts_pixels(x, y, width, height):
 
 def test_one_class_needs_no_attribute(scene, tmp_path):
     labels = write(tmp_path / "l.geojson", [(10, 20, 30, 25)], height=[3])
-    assert labelled_scene(scene[0], labels, class_map=ClassMap(("roof",))).annotations.labels.tolist() == [0]
+    assert labelled_scene(scene[0], labels, class_map=ClassMap(("roof",))).truth.labels.tolist() == [0]
     with pytest.raises(InputError, match=r"no attribute 'class'.*2 classes.*height.*class_field"):
         labelled_scene(scene[0], labels, class_map=CLASSES)
 
 
 def test_another_class_attribute(scene, tmp_path):
     labels = write(tmp_path / "l.geojson", [(10, 20, 30, 25)], kind=["pool"])
-    assert labelled_scene(scene[0], labels, class_map=CLASSES, class_field="kind").annotations.labels.tolist() == [1]
+    assert labelled_scene(scene[0], labels, class_map=CLASSES, class_field="kind").truth.labels.tolist() == [1]
 
 
 def test_bad_labels_and_aois_are_named(scene, tmp_path):
@@ -147,7 +147,7 @@ def test_without_georeference_labels_are_pixels(tmp_path):
     shape = shapely.box(5, 6, 25, 19)
     gpd.GeoDataFrame(geometry=[shape]).to_file(tmp_path / "l.gpkg", driver="GPKG")
     image = labelled_scene(tmp_path / "s.png", tmp_path / "l.gpkg", class_map=ClassMap(("roof",)))
-    assert image.annotations.boxes.tolist() == [[5, 6, 25, 19]]
+    assert image.truth.boxes.tolist() == [[5, 6, 25, 19]]
 
 
 @pytest.mark.parametrize(("aoi", "top", "bottom"), [("aoi_train", 0, 3072), ("aoi_val", 3072, 4096), (None, 0, 4096)])
@@ -164,9 +164,9 @@ def test_real_buildings_by_a_second_road(shared_data, aoi, top, bottom):
     region = shapely.box(left, upper - bottom * pixel, left + 3072 * pixel, upper - top * pixel)
     share = frame.geometry.intersection(region).area / frame.geometry.area
     # The 7 digits of the AOI's corners move its edge by a hundredth of a pixel.
-    assert len(image.annotations) == pytest.approx((share >= 0.5).sum(), abs=1)
-    assert len(image.annotations.ignored) == pytest.approx(((share > 0) & (share < 0.5)).sum(), abs=2)
-    assert shapely.is_valid(image.annotations.polygons).all()
+    assert len(image.truth) == pytest.approx((share >= 0.5).sum(), abs=1)
+    assert len(image.truth.ignored) == pytest.approx(((share > 0) & (share < 0.5)).sum(), abs=2)
+    assert shapely.is_valid(image.truth.polygons).all()
 
 
 def test_ignored_class_is_not_an_object():

@@ -7,7 +7,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2det_geo.data.annotations import Annotations
+from d2det_geo.data.truth import Truth
 from d2det_geo.data.visible import covering_boxes, visible_objects
 
 SIZE = 64
@@ -19,11 +19,11 @@ def polygons(*shapes):
 
 
 def outlined(*shapes, ignored=()):
-    return Annotations.of_polygons(polygons(*shapes), np.arange(len(shapes)), polygons(*ignored))
+    return Truth.of_polygons(polygons(*shapes), np.arange(len(shapes)), polygons(*ignored))
 
 
 def boxed(*shapes):
-    return Annotations(shapely.bounds(polygons(*shapes)), np.arange(len(shapes)))
+    return Truth(shapely.bounds(polygons(*shapes)), np.arange(len(shapes)))
 
 
 CUTS = [

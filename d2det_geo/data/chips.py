@@ -57,7 +57,7 @@ def draw_chip(image: LabelledImage, size: int, augment: Augment, rng: np.random.
     """
     view = _draw_view(image, size, augment, rng)
     chip, inside = _read_view(image, size, view)
-    objects = visible_objects(image.annotations, image.region, view, size)
+    objects = visible_objects(image.truth, image.region, view, size)
     masks = None
     if objects.polygons is not None:
         masks = object_cells(objects.polygons, objects.boxes, MASK_CELLS)
@@ -108,7 +108,7 @@ def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
 
 def _draw_view(image: LabelledImage, size: int, augment: Augment, rng: np.random.Generator) -> Affine:
     """Map chip px to grid px."""
-    turn = draw_turn(augment, rng, outlines=image.annotations.polygons is not None)
+    turn = draw_turn(augment, rng, outlines=image.truth.polygons is not None)
     x, y = _draw_centre(image, size, turn, rng)
     middle_x, middle_y = turn @ (size / 2, size / 2)
     left, top = x - middle_x, y - middle_y
@@ -119,7 +119,7 @@ def _draw_view(image: LabelledImage, size: int, augment: Augment, rng: np.random
 
 def _draw_centre(image: LabelledImage, size: int, turn: Affine, rng: np.random.Generator) -> NDArray[np.float64]:
     """Place the middle of the chip, grid px, so that the turned chip lies in the usable area if it fits."""
-    boxes = image.annotations.boxes
+    boxes = image.truth.boxes
     low, high = np.array(image.region.bounds).reshape(2, 2)
     half = np.array([abs(turn.a) + abs(turn.b), abs(turn.d) + abs(turn.e)]) * size / 2
     # Where the area is narrower than the chip, any place at which the chip covers it will do.

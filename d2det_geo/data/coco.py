@@ -13,12 +13,12 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap
 from d2det_geo.data.coco_file import CocoFile, ImageRow, ObjectRow, read_coco
 from d2det_geo.data.coco_shapes import outline
 from d2det_geo.data.images import LabelledImage, Read
 from d2det_geo.data.pixels import Decoder, image_decoder
 from d2det_geo.data.resample import resampled
+from d2det_geo.data.truth import IGNORE, ClassMap, Truth
 from d2det_geo.errors import InputError
 from d2det_geo.places import mapped
 from d2det_geo.vector.repair import polygonal
@@ -115,7 +115,7 @@ def _grid_size(image: ImageRow, gsd_m: float | None, image_gsd_m: float | None, 
     return max(round(image.width * own / gsd_m), 1), max(round(image.height * own / gsd_m), 1)
 
 
-def _annotations(objects: Sequence[_Labelled], image: ImageRow, to_grid: Affine, *, outlines: bool) -> Annotations:
+def _annotations(objects: Sequence[_Labelled], image: ImageRow, to_grid: Affine, *, outlines: bool) -> Truth:
     """Truth of one image in grid px."""
     corners = np.array([item.row.bbox for item in objects], np.float64).reshape(-1, 4)
     frames = shapely.box(*corners[:, :2].T, *(corners[:, :2] + corners[:, 2:]).T)
@@ -128,8 +128,8 @@ def _annotations(objects: Sequence[_Labelled], image: ImageRow, to_grid: Affine,
     flat = shapely.area(shapes) <= 0  # nothing to learn a shape from
     shapes[flat], labels[flat] = mapped(frames[flat], to_grid), IGNORE
     known = labels != IGNORE
-    truth = Annotations.of_polygons(shapes[known], labels[known], shapes[~known])
-    return truth if outlines else Annotations(truth.boxes, truth.labels, None, truth.ignored)
+    truth = Truth.of_polygons(shapes[known], labels[known], shapes[~known])
+    return truth if outlines else Truth(truth.boxes, truth.labels, None, truth.ignored)
 
 
 def _decode(decoder: Decoder, width: int, height: int) -> NDArray[np.uint8]:

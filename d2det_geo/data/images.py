@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from d2det_geo.data.annotations import Annotations
+from d2det_geo.data.truth import Truth
 
 Read = Callable[[int, int, int, int], NDArray[np.uint8]]
 
@@ -24,7 +24,7 @@ class LabelledImage:
     """px"""
     height: int
     """px"""
-    annotations: Annotations
+    truth: Truth
     read: Read
     """``read(x, y, width, height)`` -> ``[3, height, width]``. The window must lie inside the
     image. Safe to call from several threads."""

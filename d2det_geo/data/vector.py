@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from d2det_geo.aoi import LEAST_SHARE_INSIDE
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap
 from d2det_geo.data.images import LabelledImage
+from d2det_geo.data.truth import IGNORE, ClassMap, Truth
 from d2det_geo.errors import InputError
 from d2det_geo.places import Extent, Shape, extent, mapped, mapped_back
 from d2det_geo.raster.scene import Scene, open_scene
@@ -71,7 +71,7 @@ def _labelled(scene: Scene, labels: Path, class_map: ClassMap, aoi: Path | None,
         name=scene.path,
         width=scene.grid_width,
         height=scene.grid_height,
-        annotations=judge_inside(polygons, names, whole if usable is None else usable),
+        truth=judge_inside(polygons, names, whole if usable is None else usable),
         read=_SceneReader(scene),
         aoi=usable,
     )
@@ -98,7 +98,7 @@ def _usable_area(aoi: Path, scene: Scene, whole: shapely.Geometry) -> shapely.Ge
     return usable
 
 
-def judge_inside(polygons: NDArray[np.object_], labels: NDArray[np.object_], region: shapely.Geometry) -> Annotations:
+def judge_inside(polygons: NDArray[np.object_], labels: NDArray[np.object_], region: shapely.Geometry) -> Truth:
     """Apply the AOI rule.
 
     Args:
@@ -114,7 +114,7 @@ def judge_inside(polygons: NDArray[np.object_], labels: NDArray[np.object_], reg
     area = shapely.area(inside)
     wanted = np.array([label is not None for label in labels], np.bool_) & (area > 0)
     counted = wanted & (area >= LEAST_SHARE_INSIDE * shapely.area(polygons)) & (labels != IGNORE)
-    return Annotations.of_polygons(polygons[counted], labels[counted].astype(np.int64), inside[wanted & ~counted])
+    return Truth.of_polygons(polygons[counted], labels[counted].astype(np.int64), inside[wanted & ~counted])
 
 
 def _labels(frame: gpd.GeoDataFrame, path: Path, class_field: str, class_map: ClassMap) -> NDArray[np.object_]:

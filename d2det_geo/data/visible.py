@@ -7,7 +7,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from d2det_geo.data.annotations import Annotations
+from d2det_geo.data.truth import Truth
 from d2det_geo.places import mapped
 from d2det_geo.vector.repair import polygonal
 
@@ -17,14 +17,14 @@ LEAST_FILL = 0.7  # an ignore region that fills less of its box is quartered...
 LEAST_PIECE = 32.0  # ...into pieces no smaller than this, px
 
 
-def visible_objects(annotations: Annotations, region: shapely.Geometry, view: Affine, size: int) -> Annotations:
+def visible_objects(truth: Truth, region: shapely.Geometry, view: Affine, size: int) -> Truth:
     """Cut the truth of an image to a chip.
 
     An object keeps the part that lies in the chip and in the usable region. One of which less than a
     quarter of the area, or less than 2 px of width or height, is left becomes an ignored region.
 
     Args:
-        annotations: truth in grid px. Objects without outlines are taken for their boxes.
+        truth: truth in grid px. Objects without outlines are taken for their boxes.
         region: usable area, grid px.
         view: chip px -> grid px; quarter turns only where there are no outlines.
         size: side of the chip, px.
@@ -34,20 +34,20 @@ def visible_objects(annotations: Annotations, region: shapely.Geometry, view: Af
     """
     frame = shapely.box(0, 0, size, size)
     seen = mapped(frame, view)
-    near = np.flatnonzero(_meet(annotations.boxes, np.array(seen.bounds)))
+    near = np.flatnonzero(_meet(truth.boxes, np.array(seen.bounds)))
     window = polygonal(np.array([shapely.intersection(mapped(region, ~view), frame)], dtype=object))[0]
-    whole = _outlines(annotations, near, ~view)
+    whole = _outlines(truth, near, ~view)
     parts = _clipped(whole, window)
     area, bounds = shapely.area(parts), shapely.bounds(parts)
     some = area > 0
     enough = some & (area >= LEAST_SHARE * shapely.area(whole))
     enough[enough] = np.min(bounds[enough, 2:] - bounds[enough, :2], axis=1) >= LEAST_SIDE
-    ignored = annotations.ignored[shapely.intersects(annotations.ignored, seen)]
+    ignored = truth.ignored[shapely.intersects(truth.ignored, seen)]
     unknown = _clipped(polygonal(mapped(ignored, ~view)), window)
-    return Annotations(
+    return Truth(
         boxes=bounds[enough].reshape(-1, 4),
-        labels=annotations.labels[near[enough]],
-        polygons=None if annotations.polygons is None else parts[enough],
+        labels=truth.labels[near[enough]],
+        polygons=None if truth.polygons is None else parts[enough],
         ignored=np.concatenate([parts[some & ~enough], unknown[shapely.area(unknown) > 0]]),
     )
 
@@ -76,12 +76,12 @@ def covering_boxes(regions: NDArray[np.object_]) -> NDArray[np.float64]:
     return np.array(boxes, np.float64).reshape(-1, 4)
 
 
-def _outlines(annotations: Annotations, index: NDArray[np.intp], to_chip: Affine) -> NDArray[np.object_]:
-    if annotations.polygons is None:
+def _outlines(truth: Truth, index: NDArray[np.intp], to_chip: Affine) -> NDArray[np.object_]:
+    if truth.polygons is None:
         # The bounds of a turned box are the box again, free of the rounding of a turn.
-        turned = shapely.bounds(mapped(shapely.box(*annotations.boxes[index].T), to_chip)).reshape(-1, 4)
+        turned = shapely.bounds(mapped(shapely.box(*truth.boxes[index].T), to_chip)).reshape(-1, 4)
         return np.asarray(shapely.box(*turned.T), dtype=object)
-    return polygonal(mapped(annotations.polygons[index], to_chip))
+    return polygonal(mapped(truth.polygons[index], to_chip))
 
 
 def _clipped(polygons: NDArray[np.object_], window: shapely.Geometry) -> NDArray[np.object_]:

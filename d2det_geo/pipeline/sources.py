@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from d2det_geo.config import Config
 from d2det_geo.config_sources import CocoSource, GeoSource, Source, TownSource
-from d2det_geo.data.annotations import ClassMap
 from d2det_geo.data.chips import Augment, ChipSampler
 from d2det_geo.data.coco import coco_images
 from d2det_geo.data.images import LabelledImage
 from d2det_geo.data.towns import town_images
+from d2det_geo.data.truth import ClassMap
 from d2det_geo.data.vector import labelled_scene
 from d2det_geo.errors import InputError
 
@@ -66,7 +66,7 @@ def open_source(source: Source, config: Config) -> Sequence[LabelledImage]:
 
 
 def _check(name: str, images: Sequence[LabelledImage], config: Config) -> None:
-    if not any(len(image.annotations.boxes) for image in images):
+    if not any(len(image.truth.boxes) for image in images):
         raise InputError(f"{name}: no object of the classes {', '.join(config.classes)} in it; check class_map and aoi")
-    if config.model.masks and any(image.annotations.polygons is None for image in images):
+    if config.model.masks and any(image.truth.polygons is None for image in images):
         raise InputError(f"{name}: has boxes only, and masks need outlines; set model.masks: false")

@@ -39,7 +39,7 @@ def _match(network: D2Det, card: Card, image: LabelledImage, batch_size: int) ->
 
     chips = ChipNetwork(network, card, card.overlap, batch_size)
     found = detect_grid(read, (image.width, image.height), chips, chip_size=card.chip_size, wanted=wanted).ranked()
-    truth = image.annotations
+    truth = image.truth
     outlines = network.has_masks and truth.polygons is not None
     shapes = mask_polygons(found) if outlines else box_polygons(found.boxes)
     # A mask that never reaches 0.5 has no outline, and predict would not write it.

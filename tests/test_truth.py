@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import shapely
 
-from d2det_geo.data.annotations import IGNORE, Annotations, ClassMap
+from d2det_geo.data.truth import IGNORE, ClassMap, Truth
 from d2det_geo.errors import InputError
 
 BOW_TIE = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])  # two triangles of area 4, touching at (2, 2)
@@ -34,14 +34,14 @@ def test_a_mapping_to_an_unknown_class_names_both():
 
 def test_boxes_are_the_bounds_of_the_outlines():
     shapes = np.array([shapely.box(1, 2, 5, 9), shapely.Polygon([(0, 0), (3, 1), (1, 7)])], dtype=object)
-    truth = Annotations.of_polygons(shapes, np.array([1, 0]))
+    truth = Truth.of_polygons(shapes, np.array([1, 0]))
     assert truth.boxes.tolist() == [[1, 2, 5, 9], [0, 0, 3, 7]]
     assert len(truth) == 2
     assert len(truth.ignored) == 0
 
 
 def test_no_objects():
-    truth = Annotations.of_polygons(np.empty(0, dtype=object), np.empty(0, np.int64))
+    truth = Truth.of_polygons(np.empty(0, dtype=object), np.empty(0, np.int64))
     assert truth.boxes.shape == (0, 4)
     assert len(truth) == 0
 
@@ -56,4 +56,4 @@ def test_no_objects():
 )
 def test_arrays_of_different_lengths(boxes, labels, polygons, message):
     with pytest.raises(ValueError, match=message):
-        Annotations(boxes, labels, polygons)
+        Truth(boxes, labels, polygons)

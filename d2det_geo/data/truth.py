@@ -19,7 +19,7 @@ def no_geometries() -> NDArray[np.object_]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Annotations:
+class Truth:
     """G objects of one image, and where nothing is known, in one frame of pixels (edges at integers)."""
 
     boxes: NDArray[np.float64]
@@ -48,10 +48,10 @@ class Annotations:
     @staticmethod
     def of_polygons(
         polygons: NDArray[np.object_], labels: NDArray[np.int64], ignored: NDArray[np.object_] | None = None
-    ) -> Annotations:
+    ) -> Truth:
         """Describe objects by their outlines; the boxes are the outlines' bounds."""
         boxes = np.asarray(shapely.bounds(polygons), np.float64).reshape(-1, 4)
-        return Annotations(boxes, labels, polygons, no_geometries() if ignored is None else ignored)
+        return Truth(boxes, labels, polygons, no_geometries() if ignored is None else ignored)
 
 
 @dataclass(frozen=True, slots=True)
