@@ -27,6 +27,8 @@ class Reading:
     """The scene whose pixels a vector file is brought to."""
     exact: bool = False
     """iSAID id maps: masks as they are instead of the devkit's polygons and rules."""
+    split: Literal["train", "test"] | None = None
+    """UAVDT: the part of the benchmark to read where one folder holds both; None: all that is there."""
 
 
 Read: TypeAlias = Callable[[Path, Reading], Annotations]

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from d2det_geo.data.formats import uavdt, uavdt_write
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
 __all__ = ["FORMATS", "Format", "Read", "ReadResults", "Reading", "Write", "format_named"]
 
 FORMATS: Mapping[str, Format] = {
+    "uavdt": Format(
+        "UAVDT: folder GT (<sequence>_gt_whole.txt, _gt_ignore.txt); results: folder of <sequence>.txt",
+        read=uavdt.read,
+        read_results=uavdt.read_results,
+        write=uavdt_write.write,
+        write_results=uavdt_write.write_results,
+        holds=frozenset({"regions"}),
+        columns=frozenset(uavdt.SAID),
+    ),
     # Sorted by name, one entry a format; the modules import ``reading``, never this one.
 }
 
