@@ -43,6 +43,7 @@ class DatasetSource(Section):
     path: Path = Field(description="its labels: a file or a folder, as the format has it")
     images: Path | None = Field(None, description="folder of the images; default: that of the labels")
     class_names: tuple[str, ...] = Field((), description="in the order of the format's numbers, where it has numbers")
+    split: Literal["train", "test"] | None = Field(None, description="uavdt: the part of the benchmark to read")
     leave_out: tuple[str, ...] = Field((), description="sequences or image names that are not used, such as M0207")
     empty_images: bool | None = Field(
         None, description="use images without objects, as background; default: yes, but no frames of uavdt"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from rasterio.features import shapes as traced
 
 from d2det_geo.annotations import REGION, Annotations, Images, Runs
-from d2det_geo.data.formats.files import image_size
+from d2det_geo.data.image_files import ImageFiles
 from d2det_geo.data.images import LabelledImage, Read
-from d2det_geo.data.pixels import Decoder, image_decoder
+from d2det_geo.data.pixels import Decoder
 from d2det_geo.data.resample import resampled
 from d2det_geo.data.truth import IGNORE, ClassMap, Truth
 from d2det_geo.errors import InputError
@@ -25,7 +25,6 @@ from d2det_geo.runs import pixels
 from d2det_geo.vector.repair import polygonal
 
 CACHED_IMAGES = 16  # decoded images kept in memory per source
-FRAMES_FOLDER = "img1"  # below the folder of a sequence, in the newer packaging of UAVDT
 _DROPPED = -2  # label of objects the class map drops
 Decode = Callable[[Decoder, int, int], NDArray[np.uint8]]
 
@@ -59,8 +58,7 @@ def labelled_images(
         InputError: an image is missing, unreadable or of another size, a class or a GSD that is needed is unknown.
     """
     images = annotations.images
-    files = _Files(images, images_dir, source)
-    sizes, decoders = files.opened()
+    sizes, decoders = ImageFiles(images, images_dir, source).opened()
     grid = _grid_sizes(images, sizes, gsd_m, image_gsd_m, source)
     with np.errstate(divide="ignore", invalid="ignore"):
         truths = _truths(annotations, grid / sizes, _labels(annotations, class_map, source))
@@ -81,54 +79,6 @@ def chosen_images(annotations: Annotations, wanted: NDArray[np.bool_]) -> Annota
     kept["tags"] = {name: flags[wanted] for name, flags in images.tags.items()}
     some = annotations.rows(wanted[annotations.image])
     return replace(some, images=replace(images, **kept), image=(np.cumsum(wanted) - 1)[some.image])
-
-
-class _Files:
-    """The files of a set's images."""
-
-    def __init__(self, images: Images, folder: Path, source: str) -> None:
-        self._images, self._folder, self._source = images, folder, source
-
-    def opened(self) -> tuple[NDArray[np.int64], list[Decoder]]:
-        """Give the sizes ``[M, 2]``, px, and what decodes each image."""
-        images = self._images
-        sizes, decoders = images.sizes.copy(), []
-        first: dict[str, int] = {}
-        for index, name in enumerate(images.names):
-            where = f"{self._source}: images[{index}]"
-            path = self._path(name, where)
-            group = None if images.groups is None or images.windows is not None else images.groups[index]
-            leader = index if group is None else first.setdefault(group, index)
-            if not sizes[index].all():
-                sizes[index] = image_size(path) if leader == index else sizes[leader]
-            width, height = sizes[index].tolist()
-            if leader == index:
-                decoders.append(image_decoder(path, width, height, where))
-            else:
-                decoders.append(partial(_decode_checked, path, width, height, where))
-        return sizes, decoders
-
-    def _path(self, name: str, where: str) -> Path:
-        parent, _, file = name.rpartition("/")
-        path = self._parent(parent, where, name) / file
-        if file in {"", ".."} or (path.is_symlink() and not path.resolve().is_relative_to(self._folder.resolve())):
-            raise self._outside(where, name)
-        return path
-
-    @lru_cache(1024)  # noqa: B019 - it lives as long as the set is being opened
-    def _parent(self, parent: str, where: str, name: str) -> Path:
-        folder = (self._folder / parent).resolve()
-        if not folder.is_relative_to(self._folder.resolve()):
-            raise self._outside(where, name)
-        grouped = self._images.groups is not None and (folder / FRAMES_FOLDER).is_dir()
-        return folder / FRAMES_FOLDER if grouped else folder
-
-    def _outside(self, where: str, name: str) -> InputError:
-        return InputError(f"{where}: file_name {name!r} leads out of {self._folder}; keep the images inside")
-
-
-def _decode_checked(path: Path, width: int, height: int, where: str) -> NDArray[np.uint8]:
-    return image_decoder(path, width, height, where)()
 
 
 def _grid_sizes(

@@ -26,7 +26,7 @@ def atomic_folder(out: Path, *, overwrite: bool, own_files: Callable[[Path], Col
         OutputExistsError: it holds files, and ``overwrite`` is off or some are others.
         D2DetError: ``out`` is a file, or its parent is missing or cannot be written to.
     """
-    _check(out, overwrite, own_files)
+    check_folder(out, overwrite=overwrite, own_files=own_files)
     try:
         holder = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
     except OSError as error:
@@ -49,7 +49,12 @@ def atomic_folder(out: Path, *, overwrite: bool, own_files: Callable[[Path], Col
             raise D2DetError(f"{out}: cannot be replaced ({error.strerror}); close what uses it") from error
 
 
-def _check(out: Path, overwrite: bool, own_files: Callable[[Path], Collection[str]]) -> None:
+def check_folder(out: Path, *, overwrite: bool, own_files: Callable[[Path], Collection[str]]) -> None:
+    """Refuse a folder that ``atomic_folder`` would not replace.
+
+    Raises:
+        OutputExistsError, D2DetError: as ``atomic_folder``.
+    """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise D2DetError(f"{out}: is not a folder; give the path of one")
     files = sorted(out.iterdir()) if out.exists() else []

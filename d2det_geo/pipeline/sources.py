@@ -84,7 +84,7 @@ def open_source(source: Source, config: Config, tell: Tell | None = None) -> Seq
 
 
 def _dataset(source: DatasetSource, class_map: ClassMap, gsd_m: float | None, tell: Tell) -> list[LabelledImage]:
-    reading = Reading(images=source.images, class_names=source.class_names, exact=source.exact)
+    reading = Reading(images=source.images, class_names=source.class_names, exact=source.exact, split=source.split)
     annotations = cast(Read, format_named(source.format, "read").read)(source.path, reading)
     folder = source.images or (source.path if source.path.is_dir() else source.path.parent)
     return labelled_images(
