@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from d2det_geo.data.formats import uavdt, uavdt_write
+from d2det_geo.data.formats import coco, coco_write, uavdt, uavdt_write
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
 __all__ = ["FORMATS", "Format", "Read", "ReadResults", "Reading", "Write", "format_named"]
 
 FORMATS: Mapping[str, Format] = {
+    # Sorted by name, one entry a format; the modules import ``reading``, never this one.
+    "coco": Format(
+        "COCO JSON; results as COCO's list",
+        read=coco.read,
+        read_results=coco.read_results,
+        write=coco_write.write,
+        write_results=coco_write.write_results,
+        holds=frozenset({"outlines", "ignored", "regions"}),
+        columns=frozenset({"id"}),
+    ),
     "uavdt": Format(
         "UAVDT: folder GT (<sequence>_gt_whole.txt, _gt_ignore.txt); results: folder of <sequence>.txt",
         read=uavdt.read,
@@ -21,7 +31,6 @@ FORMATS: Mapping[str, Format] = {
         holds=frozenset({"regions"}),
         columns=frozenset(uavdt.SAID),
     ),
-    # Sorted by name, one entry a format; the modules import ``reading``, never this one.
 }
 
 
