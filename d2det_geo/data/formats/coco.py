@@ -15,7 +15,8 @@ import numpy as np
 from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.coco_columns import read_areas, read_boxes, read_ids, read_images
 from d2det_geo.data.formats.coco_outlines import read_outlines
-from d2det_geo.data.formats.json_rows import Rows, load_json, looks_like
+from d2det_geo.data.formats.json_file import load_json, looks_like
+from d2det_geo.data.formats.json_rows import Rows
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.errors import InputError
 

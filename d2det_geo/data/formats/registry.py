@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from d2det_geo.data.formats import coco, coco_write, uavdt, uavdt_write
+from d2det_geo.data.formats import coco, coco_write, uavdt, uavdt_write, vector, voc, yolo, yolo_write
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
@@ -30,6 +30,29 @@ FORMATS: Mapping[str, Format] = {
         write_results=uavdt_write.write_results,
         holds=frozenset({"regions"}),
         columns=frozenset(uavdt.SAID),
+    ),
+    "vector": Format(
+        "vector file of polygons over a raster; results with an attribute score",
+        read=vector.read,
+        read_results=vector.read_results,
+        write=vector.write,
+        write_results=vector.write,
+        holds=frozenset({"outlines"}),
+    ),
+    "voc": Format(
+        "Pascal VOC: folder of XML files",
+        read=voc.read,
+        write=voc.write,
+        holds=frozenset({"ignored"}),
+        columns=frozenset({"difficult"}),
+    ),
+    "yolo": Format(
+        "YOLO: folder of text files, boxes or outlines; needs the images",
+        read=yolo.read,
+        read_results=yolo.read_results,
+        write=yolo_write.write,
+        write_results=yolo_write.write,
+        holds=frozenset({"rings"}),
     ),
 }
 
