@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from d2det_geo.data.formats import uavdt, uavdt_write
+from d2det_geo.data.formats import uavdt, uavdt_write, visdrone
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
@@ -20,6 +20,15 @@ FORMATS: Mapping[str, Format] = {
         write_results=uavdt_write.write_results,
         holds=frozenset({"regions"}),
         columns=frozenset(uavdt.SAID),
+    ),
+    "visdrone": Format(
+        "VisDrone-DET: folder of annotations/*.txt; results: folder of one text file an image",
+        read=visdrone.read,
+        read_results=visdrone.read_results,
+        write=visdrone.write,
+        write_results=visdrone.write_results,
+        holds=frozenset({"ignored", "regions"}),
+        columns=frozenset(visdrone.SAID),
     ),
     # Sorted by name, one entry a format; the modules import ``reading``, never this one.
 }
