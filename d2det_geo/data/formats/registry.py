@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from d2det_geo.data.formats import uavdt, uavdt_write, visdrone
+from d2det_geo.data.formats import dota, dota_results, uavdt, uavdt_write, visdrone
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
 __all__ = ["FORMATS", "Format", "Read", "ReadResults", "Reading", "Write", "format_named"]
 
 FORMATS: Mapping[str, Format] = {
+    "dota": Format(
+        "DOTA v1.0, v1.5, v2.0: folder of labelTxt/*.txt",
+        read=dota.read,
+        write=dota.write,
+        holds=frozenset({"outlines", "ignored"}),
+        columns=frozenset({"difficult"}),
+    ),
+    "dota-task1": Format(
+        "DOTA Task 1, turned boxes: folder or zip of Task1_<class>.txt",
+        read_results=dota_results.read_task1,
+        write_results=dota_results.write_task1,
+        holds=frozenset({"outlines"}),
+    ),
+    "dota-task2": Format(
+        "DOTA Task 2, boxes: folder or zip of Task2_<class>.txt",
+        read_results=dota_results.read_task2,
+        write_results=dota_results.write_task2,
+    ),
     "uavdt": Format(
         "UAVDT: folder GT (<sequence>_gt_whole.txt, _gt_ignore.txt); results: folder of <sequence>.txt",
         read=uavdt.read,
