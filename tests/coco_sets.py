@@ -60,12 +60,12 @@ def sets_of(document, results):
     return truth, annotations_of(document, images, results, scored=True)
 
 
-def reference(document, results, iou="bbox", caps=(1, 10, 100), ranges=None):
+def reference(document, results, iou="bbox", caps=(1, 10, 100), ranges=None, renumber=True):
     """Evaluate with pycocotools, spared its pitfalls: ids from 1, and no box where masks are compared."""
     ranges = ranges or COCO_RANGES
     document, results = copy.deepcopy(document), copy.deepcopy(results)
     for number, row in enumerate(document["annotations"], start=1):
-        row["id"] = number
+        row["id"] = number if renumber else row["id"]
     for row in results:
         if iou == "segm":
             del row["bbox"]

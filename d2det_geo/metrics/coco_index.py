@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Runs
 from d2det_geo.errors import InputError
+from d2det_geo.metrics.box_match import sides
 from d2det_geo.metrics.curves import scores_of
 from d2det_geo.metrics.masks import flat_rings, mask_area, polygon_mask, whole_masks
 from d2det_geo.metrics.outcome import Iou
-
-_DECIMALS = 9  # px; gives back the widths a file states from edges that were computed from them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +62,7 @@ def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIn
         categories,
         image_ids[truth.image[rows]],
         labels + 1,
-        _boxes(truth)[rows],
+        sides(truth)[rows],
         ids=np.arange(1, len(rows) + 1),
         area=areas[rows],
         iscrowd=truth.ignored[rows].astype(np.int64),
@@ -76,7 +75,7 @@ def _results(
     index: COCO, predictions: Annotations, image_ids: NDArray[np.int64], sizes: NDArray[np.int64], iou: Iou
 ) -> COCO:
     columns = np.column_stack(
-        [image_ids[predictions.image], _boxes(predictions), scores_of(predictions), predictions.labels + 1]
+        [image_ids[predictions.image], sides(predictions), scores_of(predictions), predictions.labels + 1]
     ).astype(np.float64)
     if len(columns) == 0:  # hotcoco infers nothing from no rows
         return COCO.from_arrays(index.dataset["images"], index.dataset["categories"], [], [], np.zeros((0, 4)))
@@ -97,12 +96,6 @@ def _rows_per_class(truth: Annotations) -> tuple[NDArray[np.intp], NDArray[np.in
     return rows, np.where(truth.labels[rows] == REGION, position, truth.labels[rows])
 
 
-def _boxes(annotations: Annotations) -> NDArray[np.float64]:
-    """Return ``[N, 4]`` x, y, width, height."""
-    edges = annotations.boxes.reshape(-1, 4)
-    return np.hstack([edges[:, :2], np.round(edges[:, 2:] - edges[:, :2], _DECIMALS)])
-
-
 def _canvases(truth: Annotations, predictions: Annotations) -> NDArray[np.int64]:
     """Return ``[M, 2]`` sizes of the images; where unknown, one that holds all boxes."""
     sizes = truth.images.sizes.reshape(-1, 2).astype(np.int64)
@@ -121,7 +114,7 @@ def _truth_shapes(
     """Return what hotcoco compares (None: boxes) and the areas ``[N]``."""
     stated = np.full(len(truth), np.nan) if truth.areas is None else truth.areas.astype(np.float64)
     missing = np.isnan(stated)
-    boxes = _boxes(truth)
+    boxes = sides(truth)
     areas = np.where(missing, boxes[:, 2] * boxes[:, 3], stated)
     outlined = np.zeros(len(truth), bool)
     if truth.outlines is not None:
