@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from d2det_geo.aoi import LEAST_SHARE_INSIDE
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.metrics.classes import ClassRules
-from d2det_geo.metrics.coco import score_coco
+from d2det_geo.metrics.coco_documents import score_documents
 from d2det_geo.metrics.coco_input import Iou, parse_results, parse_truth
 from d2det_geo.metrics.geo import score_objects, shares_inside
 from d2det_geo.metrics.scores import Scores
@@ -124,7 +124,7 @@ def _evaluate_coco(
     document = _read_json(truth)
     parsed = parse_truth(document, iou, rules, str(truth))
     results = parse_results(_read_json(pred), parsed, iou, str(pred))
-    scores = score_coco(parsed, results, iou, score=score)
+    scores = score_documents(parsed, results, iou, score=score)
     regions = int(np.count_nonzero(parsed.objects.labels == ""))
     return scores, regions, rules.unused(row["name"] for row in document["categories"])
 

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Literal
 
-from d2det_geo.annotations import Annotations
+from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
+__all__ = ["FORMATS", "Format", "Read", "ReadResults", "Reading", "Write", "format_named"]
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a reader may need beside the path of the labels. Each uses what its format lacks."""
-
-    images: Path | None = None
-    """Folder of the images, for their names and sizes."""
-    class_names: tuple[str, ...] = ()
-    """In the order of the format's numbers, where it holds numbers only."""
-    class_field: str = "class"
-    """Attribute of a vector file that holds the class."""
-    raster: Path | None = None
-    """The scene whose pixels a vector file is brought to."""
-    exact: bool = False
-    """iSAID id maps: masks as they are instead of the devkit's polygons and rules."""
-
-
-Read: TypeAlias = Callable[[Path, Reading], Annotations]
-"""Reads truth."""
-ReadResults: TypeAlias = Callable[[Path, Annotations, Reading], Annotations]
-"""Reads detections of the images and classes of a truth: the result has the very same ``images`` and ``classes``.
-An image or class the truth does not have is an ``InputError`` with file and row."""
-Write: TypeAlias = Callable[[Annotations, Path], None]
-"""Writes to a path that does not exist; the caller makes it atomic."""
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """What can be done with a format."""
-
-    help: str
-    read: Read | None = None
-    read_results: ReadResults | None = None
-    write: Write | None = None
-    write_results: Write | None = None
-
-
-FORMATS: Mapping[str, Format] = {}
+FORMATS: Mapping[str, Format] = {
+    # Sorted by name, one entry a format; the modules import ``reading``, never this one.
+}
 
 
 def format_named(name: str, ability: Literal["read", "read_results", "write", "write_results"]) -> Format:

@@ -1,0 +1,13 @@
+"""VOC."""
+
+from __future__ import annotations
+
+from d2det_geo.annotations import Annotations
+from d2det_geo.metrics.outcome import Iou, Outcome
+
+
+def score_voc(
+    truth: Annotations, predictions: Annotations, *, iou: Iou = "bbox", score: float | None = None
+) -> Outcome:
+    """Score."""
+    raise NotImplementedError
