@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from d2det_geo.errors import InputError, OutputExistsError
 from d2det_geo.metrics.outcome import Outcome
+from d2det_geo.pipeline.error_layer import check_error_layer, write_errors
 from d2det_geo.pipeline.evaluate_geo import GroundEvaluation, compare_geo
 from d2det_geo.pipeline.evaluate_options import GEO, EvaluateOptions
 from d2det_geo.pipeline.evaluate_sets import compare_sets
@@ -43,7 +45,11 @@ def evaluate_files(truth: str | Path, pred: str | Path, **options: Any) -> Repor
         evaluation = ground.evaluation
     else:
         evaluation = compare_sets(truth, pred, chosen)
-    return _report(truth, pred, evaluation, chosen)
+    report = _report(truth, pred, evaluation, chosen)
+    if ground is not None and chosen.errors is not None:
+        told = write_errors(ground, chosen.compared_by, chosen.errors, overwrite=chosen.overwrite)
+        report = replace(report, notices=(*report.notices, *told))
+    return report
 
 
 def _report(truth: Path, pred: Path, evaluation: Evaluation, options: EvaluateOptions) -> Report:
@@ -65,9 +71,10 @@ def _check_paths(options: EvaluateOptions) -> None:
     """Fail before any work on what cannot end well."""
     if options.images is not None and not options.images.is_dir():
         raise InputError(f"{options.images}: is not a folder; give the folder of the images")
-    for out in (options.errors, options.page):
-        if out is not None and out.exists() and not options.overwrite:
-            raise OutputExistsError(f"{out}: exists already; pass --overwrite to replace it")
+    if options.errors is not None:
+        check_error_layer(options.errors, overwrite=options.overwrite)
+    if options.page is not None and options.page.exists() and not options.overwrite:
+        raise OutputExistsError(f"{options.page}: exists already; pass --overwrite to replace it")
 
 
 def _remarks(outcome: Outcome) -> list[str]:

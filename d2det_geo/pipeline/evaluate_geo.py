@@ -70,12 +70,14 @@ def compare_geo(truth_path: Path, pred_path: Path, options: EvaluateOptions) -> 
         neutral=reasons[1] != "",
         sizes=options.ranges,
     )
+    places = [_places(objects, provenance, image, to_scene) for objects in (truth, predictions)]
     evaluation = Evaluation(
         truth=truth,
         predictions=predictions,
         outcome=outcome,
         scene=options.scene,
         to_scene=to_scene,
+        places={name: (places[0][name], places[1][name]) for name in places[0]},
         notices=(*layers.notices, *notices, *told, *_apart(truth, predictions)),
     )
     return GroundEvaluation(evaluation, layers.crs, layers.own_crs, *reasons, provenance, image)
@@ -123,6 +125,27 @@ def _left_out(
 
 def _give(reasons: Reasons, rows: NDArray[np.bool_], reason: str) -> None:
     reasons[rows & (reasons == "")] = reason
+
+
+def _places(
+    objects: Annotations, provenance: Provenance | None, image: SceneImage | None, to_scene: ToPixels | None
+) -> dict[str, NDArray[np.bool_]]:
+    """Tell which objects are at a seam between chips, and which at the edge of the image."""
+    places: dict[str, NDArray[np.bool_]] = {}
+    if provenance is not None:
+        boxes = _pixel_boxes(objects, provenance.to_pixels)
+        places = {"seam": provenance.near_seam(boxes), "edge": provenance.near_edge(boxes)}
+    if image is not None and to_scene is not None:
+        edge = image.near_edge(_pixel_boxes(objects, to_scene))
+        places["edge"] = places["edge"] | edge if "edge" in places else edge
+    return places
+
+
+def _pixel_boxes(objects: Annotations, to_pixels: ToPixels) -> NDArray[np.float64]:
+    """Bound ``[N, 4]`` the boxes of objects in px of a scene."""
+    corners = objects.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)
+    moved = to_pixels(corners).reshape(-1, 4, 2)
+    return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
 
 
 def _apart(truth: Annotations, predictions: Annotations) -> list[str]:

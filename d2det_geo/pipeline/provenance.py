@@ -83,7 +83,7 @@ class Provenance:
 
     def near_seam(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell ``[N]`` which boxes ``[N, 4]``, scene px, touch or almost touch a border of a chip inside the scene."""
-        near: NDArray[np.bool_] = np.zeros(len(boxes), bool)
+        near = np.zeros(len(boxes), bool)
         for axis, lines in enumerate((self.columns, self.rows)):
             low, high = boxes[:, axis] - self.margin[axis], boxes[:, axis + 2] + self.margin[axis]
             first, last = np.searchsorted(lines, low, "left"), np.searchsorted(lines, high, "right")
@@ -93,7 +93,7 @@ class Provenance:
     def near_edge(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell ``[N]`` which boxes ``[N, 4]``, scene px, touch or almost touch the edge of the scene."""
         low, high = boxes[:, :2] - self.margin, boxes[:, 2:] + self.margin
-        near: NDArray[np.bool_] = (low < 0).any(axis=1) | (high > np.array(self.size)).any(axis=1)
+        near: NDArray[np.bool_] = np.any((low < 0) | (high > np.array(self.size)), axis=1)
         return near
 
 

@@ -18,6 +18,7 @@ from d2det_geo.raster.scene import Scene, open_scene
 
 _CELLS = 25e6  # at most; with their sums 125 MB
 _STRIP_PX = 8e6  # read at a time
+_NEAR_PX = 4.0
 _SIDE = 16  # at most so many points across an object that is partly on the image
 
 
@@ -84,6 +85,11 @@ class SceneImage:
         with_image = sums[y2, x2].astype(np.int64) - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
         shares: NDArray[np.float64] = with_image / np.prod(high - low, axis=1)
         return shares
+
+    def near_edge(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell ``[N]`` which boxes ``[N, 4]``, scene px, almost touch px without image or the scene's edge."""
+        margin = np.maximum(self.cell, _NEAR_PX)
+        return self.covered(np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)) < 1
 
     def _share(self, outline: shapely.Geometry, corners: NDArray[np.float64]) -> float:
         low, high = corners[:2], corners[2:]
