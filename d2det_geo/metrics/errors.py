@@ -137,11 +137,10 @@ def at_borders(objects: Annotations, *, reach: float = 1.0) -> dict[str, NDArray
         as other chips of the scene show. ``image edge`` ``[N]``: any other. Images of unknown size have neither.
     """
     sizes = objects.images.sizes[objects.image]
-    known = (sizes > 0).all(axis=1)
+    known = np.logical_and.reduce(sizes > 0, axis=1)
     limits = np.column_stack([np.zeros_like(sizes), sizes])
-    touching: NDArray[np.bool_] = np.abs(objects.boxes - limits) <= reach
-    touching |= np.column_stack([objects.boxes[:, :2] < 0, objects.boxes[:, 2:] > sizes])
-    touching &= known[:, None]
+    beyond = np.column_stack([objects.boxes[:, :2] < 0, objects.boxes[:, 2:] > sizes])
+    touching = np.logical_or(np.abs(objects.boxes - limits) <= reach, beyond) & known[:, None]
     chip = np.logical_or.reduce(touching & _inner_borders(objects)[objects.image], axis=1)
     return {"chip border": chip, "image edge": np.logical_or.reduce(touching, axis=1) & ~chip}
 
