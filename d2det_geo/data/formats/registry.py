@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from d2det_geo.data.formats import coco, coco_write
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
@@ -12,6 +13,15 @@ __all__ = ["FORMATS", "Format", "Read", "ReadResults", "Reading", "Write", "form
 
 FORMATS: Mapping[str, Format] = {
     # Sorted by name, one entry a format; the modules import ``reading``, never this one.
+    "coco": Format(
+        "COCO JSON; results as COCO's list",
+        read=coco.read,
+        read_results=coco.read_results,
+        write=coco_write.write,
+        write_results=coco_write.write_results,
+        holds=frozenset({"outlines", "ignored", "regions"}),
+        columns=frozenset({"id"}),
+    ),
 }
 
 
