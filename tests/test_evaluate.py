@@ -328,7 +328,7 @@ def test_bad_files_are_one_line(files, tmp_path, protocol, name, role):
 def coco_files(folder: Path) -> dict[str, Path]:
     boxes = [[0, 0, 40, 40], [200, 0, 40, 40]]
     truth = {
-        "images": [{"id": 5, "height": 300, "width": 400}],
+        "images": [{"id": 5, "file_name": "a.png", "height": 300, "width": 400}],
         "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "truck"}],
         "annotations": [
             {"id": index, "image_id": 5, "category_id": 1 + index, "bbox": box} for index, box in enumerate(boxes)

@@ -11,15 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from d2det_geo.errors import InputError, OutputExistsError
+from d2det_geo.errors import D2DetError, InputError, OutputExistsError
 from d2det_geo.metrics.outcome import Outcome
 from d2det_geo.pipeline.error_layer import check_error_layer, write_errors
 from d2det_geo.pipeline.evaluate_geo import GroundEvaluation, compare_geo
 from d2det_geo.pipeline.evaluate_options import GEO, EvaluateOptions
 from d2det_geo.pipeline.evaluate_sets import compare_sets
 from d2det_geo.pipeline.evaluation import Evaluation, Report
+from d2det_geo.pipeline.report import write_report
+from d2det_geo.vector.output import atomic_path
 
 _HASHED_AT_ONCE = 1 << 22
+_PLACES = {"seam": "seam between chips", "edge": "edge of the image"}
 
 
 def evaluate_files(truth: str | Path, pred: str | Path, **options: Any) -> Report:
@@ -49,6 +52,9 @@ def evaluate_files(truth: str | Path, pred: str | Path, **options: Any) -> Repor
     if ground is not None and chosen.errors is not None:
         told = write_errors(ground, chosen.compared_by, chosen.errors, overwrite=chosen.overwrite)
         report = replace(report, notices=(*report.notices, *told))
+    if chosen.page is not None:
+        places = {_PLACES[name]: rows for name, rows in evaluation.places.items()}
+        write_report(evaluation, report, chosen.page, places=places)
     return report
 
 
@@ -73,8 +79,13 @@ def _check_paths(options: EvaluateOptions) -> None:
         raise InputError(f"{options.images}: is not a folder; give the folder of the images")
     if options.errors is not None:
         check_error_layer(options.errors, overwrite=options.overwrite)
-    if options.page is not None and options.page.exists() and not options.overwrite:
-        raise OutputExistsError(f"{options.page}: exists already; pass --overwrite to replace it")
+    if options.page is not None:
+        if options.page.is_dir():
+            raise D2DetError(f"{options.page}: is a folder; give the path of a file")
+        if options.page.exists() and not options.overwrite:
+            raise OutputExistsError(f"{options.page}: exists already; pass --overwrite to replace it")
+        with atomic_path(options.page):
+            pass
 
 
 def _remarks(outcome: Outcome) -> list[str]:
