@@ -85,16 +85,16 @@ def plausible(report: dict[str, Any], protocol: str, **counts: int) -> None:
 
 # UAVDT
 
-FRAMES = {"M0701": {1: [(20, 20, 50, 44), (80, 60, 120, 90)], 2: [(24, 22, 54, 46)]}, "M9001": {1: [(60, 10, 90, 40)]}}
+FRAMES = {"M9002": {1: [(20, 20, 50, 44), (80, 60, 120, 90)], 2: [(24, 22, 54, 46)]}, "M9001": {1: [(60, 10, 90, 40)]}}
 REGION = (100, 0, 140, 30)
 
 
 def release_uavdt(root: Path, new_packaging: bool) -> None:
-    """Write two sequences, one of the benchmark's test set and one of nobody's, as they are downloaded."""
+    """Write two sequences, with a space in the name of an attribute file, as one is released."""
     truth = root / "UAV-benchmark-MOTD_v1.0/GT"
     truth.mkdir(parents=True)
     (root / "M_attr/test").mkdir(parents=True)
-    (root / "M_attr/test/M0701 _attr.txt").write_text("0,0,1,0,0,1,0,0,1,0")
+    (root / "M_attr/test/M9002 _attr.txt").write_text("0,0,1,0,0,1,0,0,1,0")
     for sequence, frames in FRAMES.items():
         place = root / "UAV-benchmark-M" / sequence / ("img1" if new_packaging else "")
         place.mkdir(parents=True)
@@ -106,7 +106,7 @@ def release_uavdt(root: Path, new_packaging: bool) -> None:
                 rows.append(f"{frame},{number + 1},{x1},{y1},{x2 - x1},{y2 - y1},1,1,{number + 1}")
         (truth / f"{sequence}_gt_whole.txt").write_text("\n".join(rows) + "\n")
         x1, y1, x2, y2 = REGION
-        ignored = f"1,1,{x1},{y1},{x2 - x1},{y2 - y1},1,-1,-1\n" if sequence == "M0701" else ""
+        ignored = f"1,1,{x1},{y1},{x2 - x1},{y2 - y1},1,-1,-1\n" if sequence == "M9002" else ""
         (truth / f"{sequence}_gt_ignore.txt").write_text(ignored)
 
 
@@ -122,11 +122,11 @@ def test_uavdt(d2det: Callable[..., Any], tmp_path: Path, new_packaging: bool) -
     model = trained(d2det, ["vehicle"], data, masks=False)
     found = d2det("predict", frames, "--out", "RES_DET", "--json", *model)
     assert (found["format"], found["images"], found["failed"]) == ("uavdt", 6, [])
-    assert sorted(path.name for path in Path("RES_DET").iterdir()) == ["M0701.txt", "M9001.txt"]
+    assert sorted(path.name for path in Path("RES_DET").iterdir()) == ["M9002.txt", "M9001.txt"]
     rows = [line.split(",") for path in Path("RES_DET").iterdir() for line in path.read_text().splitlines()]
     assert len(rows) == found["objects"] > 0
-    arguments = ("--truth", truth, "--pred", "RES_DET", "--protocol", "uavdt", "--json")
-    report = d2det("evaluate", *arguments)
+    judge = ("evaluate", "--truth", truth, "--images", frames, "--protocol", "uavdt", "--json")
+    report = d2det(*judge, "--pred", "RES_DET")
     plausible(report, "uavdt", truths=4, predictions=len(rows), ignore_regions=1)
     # Of the truth as detections everything is right.
     Path("PERFECT").mkdir()
@@ -137,14 +137,14 @@ def test_uavdt(d2det: Callable[..., Any], tmp_path: Path, new_packaging: bool) -
             for x1, y1, x2, y2 in some
         ]
         Path(f"PERFECT/{sequence}.txt").write_text("\n".join(lines) + "\n")
-    report = d2det("evaluate", "--truth", truth, "--pred", "PERFECT", "--protocol", "uavdt", "--json")
+    report = d2det(*judge, "--pred", "PERFECT")
     assert (report["metrics"]["ap"], report["metrics"]["ap_percent"]) == (1, 100)
     # Converted, it is a COCO set of the same frames, with the same ids.
     d2det("convert", truth, "uavdt.json", "--from", "uavdt", "--to", "coco", "--images", frames)
     content = json.loads(Path("uavdt.json").read_text())
     assert {row["name"] for row in content["categories"]} >= {"car", "truck", "bus"}
     ids = {row["file_name"]: row["id"] for row in content["images"]}
-    some = [row for row in content["images"] if row["file_name"] in {"M0701/img000002.jpg", "M9001/img000001.jpg"}]
+    some = [row for row in content["images"] if row["file_name"] in {"M9002/img000002.jpg", "M9001/img000001.jpg"}]
     Path("some.json").write_text(json.dumps({**content, "images": some, "annotations": []}))
     d2det("predict", "some.json", "--images", frames, "--out", "r.json", "--class-map", "vehicle=car", *model)
     found = {row["image_id"] for row in json.loads(Path("r.json").read_text())}
