@@ -42,7 +42,7 @@ class DatasetSource(Section):
     format: str = Field(description="uavdt, visdrone, dota, isaid, isaid-png, coco, yolo or voc")
     path: Path = Field(description="its labels: a file or a folder, as the format has it")
     images: Path | None = Field(
-        None, description="folder of the images; default: that of the labels, or images in or beside it"
+        None, description="their folder; default: that of the labels, or images in or beside it"
     )
     class_names: tuple[str, ...] = Field((), description="in the order of the format's numbers, where it has numbers")
     split: Literal["train", "test"] | None = Field(None, description="uavdt: the part of the benchmark to read")
