@@ -27,6 +27,8 @@ class Reading:
     """The scene whose pixels a vector file is brought to."""
     exact: bool = False
     """iSAID id maps: masks as they are instead of the devkit's polygons and rules."""
+    split: Literal["train", "test"] | None = None
+    """UAVDT: the part of the benchmark to read where one folder holds both; None: all that is there."""
     notices: list[str] = field(default_factory=list, compare=False)
     """Filled by the reader: what the user should know about how the file was understood, one sentence each."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from d2det_geo.data.formats import coco, coco_write, vector, voc, yolo, yolo_write
+from d2det_geo.data.formats import coco, coco_write, uavdt, uavdt_write, vector, voc, yolo, yolo_write
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
@@ -21,6 +21,15 @@ FORMATS: Mapping[str, Format] = {
         write_results=coco_write.write_results,
         holds=frozenset({"outlines", "ignored", "regions"}),
         columns=frozenset({"id"}),
+    ),
+    "uavdt": Format(
+        "UAVDT: folder GT (<sequence>_gt_whole.txt, _gt_ignore.txt); results: folder of <sequence>.txt",
+        read=uavdt.read,
+        read_results=uavdt.read_results,
+        write=uavdt_write.write,
+        write_results=uavdt_write.write_results,
+        holds=frozenset({"regions"}),
+        columns=frozenset(uavdt.SAID),
     ),
     "vector": Format(
         "vector file of polygons over a raster; results with an attribute score",
