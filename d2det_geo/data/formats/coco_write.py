@@ -15,10 +15,11 @@ import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Images, Runs
-from d2det_geo.data.formats import runs as run_lengths
 from d2det_geo.data.formats.coco import REGION_CLASS
 from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.errors import InputError
+from d2det_geo.runs import areas as mask_areas
+from d2det_geo.runs import full_counts
 from d2det_geo.vector.repair import without_holes
 
 _AT_ONCE = 10_000  # rows turned into text at once
@@ -145,7 +146,7 @@ def _areas(part: Annotations) -> NDArray[np.float64]:
     areas: NDArray[np.float64] = width * height
     if part.outlines is not None:
         masks, polygons = _kinds(part.outlines)
-        areas[masks] = run_lengths.areas_of(list(part.outlines[masks]))
+        areas[masks] = mask_areas(list(part.outlines[masks]))
         areas[polygons] = shapely.area(part.outlines[polygons])
     return areas
 
@@ -163,22 +164,25 @@ def _segmentations(part: Annotations) -> list[Any]:
     if part.outlines is None:
         return result
     masks, polygons = _kinds(part.outlines)
-    sizes = part.images.sizes[part.image[masks]]
-    runs: list[Runs] = list(part.outlines[masks])
-    for row, item, (width, height) in zip(masks.tolist(), runs, sizes.tolist(), strict=True):
-        inside = 0 <= item.x <= width - item.width and 0 <= item.y <= height - item.height
-        if not inside and (width or item.x or item.y):
-            raise InputError(
-                f"{part.images.names[part.image[row]]}: a mask of {item.width} x {item.height} px at {item.x}, "
-                f"{item.y} leaves the image of {width} x {height} px; give the folder of the images"
-            )
-    sizes = np.where(sizes > 0, sizes, [(item.width, item.height) for item in runs]) if runs else sizes
-    texts = run_lengths.whole_images(runs, sizes)
-    for row, text, (width, height) in zip(masks.tolist(), texts, sizes.tolist(), strict=True):
-        result[row] = {"size": [height, width], "counts": text.decode()}
+    for image in np.unique(part.image[masks]).tolist():
+        _add_masks(part, masks[part.image[masks] == image], image, result)
     for row, rings in zip(polygons.tolist(), _rings(part.outlines[polygons]), strict=True):
         result[row] = rings or None
     return result
+
+
+def _add_masks(part: Annotations, rows: NDArray[np.intp], image: int, result: list[Any]) -> None:
+    """Fill in the masks of one image."""
+    runs: list[Runs] = [part.outlines[row] for row in rows] if part.outlines is not None else []
+    width, height = part.images.sizes[image].tolist()
+    if not width and all(item.x == item.y == 0 for item in runs):  # unknown: what is over the whole image says it
+        width, height = runs[0].width, runs[0].height
+    try:
+        texts = full_counts(runs, width, height)
+    except ValueError as error:
+        raise InputError(f"image {part.images.names[image]}: {error}; check the masks and the image's size") from error
+    for row, text in zip(rows.tolist(), texts, strict=True):
+        result[row] = {"size": [height, width], "counts": text.decode()}
 
 
 def _rings(polygons: NDArray[np.object_]) -> list[list[list[float]]]:
