@@ -186,7 +186,7 @@ def _add_masks(part: Annotations, rows: NDArray[np.intp], image: int, result: li
 
 
 def _rings(polygons: NDArray[np.object_]) -> list[list[list[float]]]:
-    """Turn (Multi)Polygons into rings that do not repeat their first point."""
+    """Turn (Multi)Polygons into rings, closed only where their last point would be taken for the closing one."""
     parts, owners = shapely.get_parts(polygons, return_index=True)
     holed = shapely.get_num_interior_rings(parts) > 0
     if holed.any():
@@ -202,6 +202,7 @@ def _rings(polygons: NDArray[np.object_]) -> list[list[list[float]]]:
     start = 0
     for owner, end in zip(owners.tolist(), ends.tolist(), strict=True):
         if end > start:
-            result[owner].append(flat[2 * start : 2 * end - 2])
+            ring = flat[2 * start : 2 * end]
+            result[owner].append(ring if ring[-4:-2] == ring[:2] else ring[:-2])
         start = end
     return result
