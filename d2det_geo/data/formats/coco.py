@@ -74,12 +74,12 @@ def read(path: Path, reading: Reading) -> Annotations:
 
 
 def read_set(path: Path, reading: Reading) -> Set:
-    """Read the images and classes of a file that may have no annotations, as of a test set.
+    """Read the images and classes of a file that may have no annotations or categories, as of a test set.
 
     Raises:
         InputError: as ``read``.
     """
-    return _set(_truth(path), path, reading)
+    return _set({"categories": [], **_truth(path)}, path, reading)
 
 
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from d2det_geo.data.formats import coco, coco_write, uavdt, uavdt_write, vector, voc, yolo, yolo_write
+from d2det_geo.data.formats import (
+    coco,
+    coco_write,
+    dota,
+    dota_results,
+    uavdt,
+    uavdt_write,
+    vector,
+    visdrone,
+    voc,
+    yolo,
+    yolo_write,
+)
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
@@ -21,6 +33,24 @@ FORMATS: Mapping[str, Format] = {
         write_results=coco_write.write_results,
         holds=frozenset({"outlines", "ignored", "regions"}),
         columns=frozenset({"id"}),
+    ),
+    "dota": Format(
+        "DOTA v1.0, v1.5, v2.0: folder of labelTxt/*.txt",
+        read=dota.read,
+        write=dota.write,
+        holds=frozenset({"outlines", "ignored"}),
+        columns=frozenset({"difficult"}),
+    ),
+    "dota-task1": Format(
+        "DOTA Task 1, turned boxes: folder or zip of Task1_<class>.txt",
+        read_results=dota_results.read_task1,
+        write_results=dota_results.write_task1,
+        holds=frozenset({"outlines"}),
+    ),
+    "dota-task2": Format(
+        "DOTA Task 2, boxes: folder or zip of Task2_<class>.txt",
+        read_results=dota_results.read_task2,
+        write_results=dota_results.write_task2,
     ),
     "uavdt": Format(
         "UAVDT: folder GT (<sequence>_gt_whole.txt, _gt_ignore.txt); results: folder of <sequence>.txt",
@@ -38,6 +68,15 @@ FORMATS: Mapping[str, Format] = {
         write=vector.write,
         write_results=vector.write,
         holds=frozenset({"outlines"}),
+    ),
+    "visdrone": Format(
+        "VisDrone-DET: folder of annotations/*.txt; results: folder of one text file an image",
+        read=visdrone.read,
+        read_results=visdrone.read_results,
+        write=visdrone.write,
+        write_results=visdrone.write_results,
+        holds=frozenset({"ignored", "regions"}),
+        columns=frozenset(visdrone.SAID),
     ),
     "voc": Format(
         "Pascal VOC: folder of XML files",

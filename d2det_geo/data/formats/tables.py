@@ -134,7 +134,7 @@ def _parsed(text: str, layout: Layout) -> _Parsed | None:
     """Read text all at once; None where that takes a closer look."""
     separator = layout.separator
     if separator == " ":
-        plain = "\n".join(" ".join(line.split()) for line in text.split("\n")) if _uneven(text) else text
+        plain = "\n".join(" ".join(_spaced(line)) for line in text.split("\n")) if _uneven(text) else text
     else:
         plain = text.replace(f"{separator}\n", "\n").removesuffix(separator)
     first = next((line for line in plain.split("\n", 64) if line), "")
@@ -143,6 +143,10 @@ def _parsed(text: str, layout: Layout) -> _Parsed | None:
         return None
     table = _arrow_table(plain.encode(), layout, count)
     return None if table is None else _arrays(table, layout, count)
+
+
+def _spaced(line: str) -> list[str]:
+    return [word for word in line.replace("\t", " ").split(" ") if word]
 
 
 def _uneven(text: str) -> bool:
@@ -204,7 +208,7 @@ def _coded(words: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 def _cells(line: str, layout: Layout) -> list[str]:
     """Part a line, or raise a ``ValueError`` that says why it has the wrong columns."""
-    cells = line.split() if layout.separator == " " else [cell.strip() for cell in line.split(layout.separator)]
+    cells = _spaced(line) if layout.separator == " " else [cell.strip() for cell in line.split(layout.separator)]
     if len(cells) > 1 and not cells[-1]:
         cells.pop()
     few, many = len(cells) < layout.required, len(cells) > len(layout.columns) and not layout.more

@@ -15,7 +15,7 @@ from d2det_geo.errors import InputError
 
 WHOLE, IGNORE = "_gt_whole.txt", "_gt_ignore.txt"
 _FRAME_FILE = re.compile(r"img(\d+)\.jpg", re.ASCII)
-_FRAME_NAME = re.compile(r"(?:.*/)?([^/]+?)(?:/img1)?[/_]img(\d+)\.[^/.]+", re.ASCII)
+_FRAME_NAME = re.compile(r"(?:.*?/)??(?:([^/]+)/img1/|([^/]+)[/_])img(\d+)\.[^/.]+", re.ASCII)
 
 
 def gt_folder(path: Path) -> Path:
@@ -110,7 +110,7 @@ def frame_of(name: str) -> tuple[str, int] | None:
     ``M0203/img000001.jpg``, the same with ``img1`` or folders before, and ``M0203_img000001.jpg``.
     """
     match = _FRAME_NAME.fullmatch(name)
-    return None if match is None else (match[1], int(match[2]))
+    return None if match is None else (match[1] or match[2], int(match[3]))
 
 
 def frames(sequence: str, last: int, images: Path | None) -> tuple[int, tuple[int, int]]:
