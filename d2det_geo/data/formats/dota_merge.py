@@ -189,23 +189,22 @@ def _area(points: Any, count: int) -> Any:
 @compiled
 def _shared(first: Any, second: Any) -> Any:
     """Measure what two convex polygons of four corners share, both turning one way: cut one by the other's sides."""
-    points, cut = np.empty((16, 2)), np.empty((16, 2))
-    points[:4], count = first, 4
+    points, cut, count = np.empty((16, 2)), np.empty((16, 2)), 4
+    for index in range(4):
+        points[index, 0], points[index, 1] = first[index, 0], first[index, 1]
     for side in range(4):
-        x, y = second[side]
-        dx, dy = second[(side + 1) % 4, 0] - x, second[(side + 1) % 4, 1] - y
-        left = 0
+        x, y, after = second[side, 0], second[side, 1], (side + 1) % 4
+        dx, dy, left = second[after, 0] - x, second[after, 1] - y, 0
         for index in range(count):
-            a, b = points[index], points[(index + 1) % count]
-            from_a = dx * (a[1] - y) - dy * (a[0] - x)
-            from_b = dx * (b[1] - y) - dy * (b[0] - x)
+            ax, ay = points[index, 0], points[index, 1]
+            bx, by = points[(index + 1) % count, 0], points[(index + 1) % count, 1]
+            from_a, from_b = dx * (ay - y) - dy * (ax - x), dx * (by - y) - dy * (bx - x)
             if from_a >= 0:
-                cut[left] = a
+                cut[left, 0], cut[left, 1] = ax, ay
                 left += 1
             if (from_a > 0 and from_b < 0) or (from_a < 0 and from_b > 0):
                 share = from_a / (from_a - from_b)
-                cut[left, 0], cut[left, 1] = a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
+                cut[left, 0], cut[left, 1] = ax + share * (bx - ax), ay + share * (by - ay)
                 left += 1
-        points[:left] = cut[:left]
-        count = left
+        points, cut, count = cut, points, left
     return max(_area(points, count), 0.0)
