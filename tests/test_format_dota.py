@@ -13,9 +13,9 @@ from pycocotools import mask as coco_mask
 from d2det_geo.annotations import REGION, Annotations, Images, Runs
 from d2det_geo.data.formats.dota import V1_0, V1_5, V2_0, read, write
 from d2det_geo.data.formats.dota_corners import corners, polygons
-from d2det_geo.data.formats.dota_merge import Patch, merged, patch_of
+from d2det_geo.data.formats.dota_merge import merged
+from d2det_geo.data.formats.dota_patches import Patch, patch_of
 from d2det_geo.data.formats.dota_results import (
-    classes_without_results,
     read_task1,
     read_task2,
     write_task1,
@@ -156,7 +156,8 @@ def test_results_by_hand(folder, tmp_path):
     put(tmp_path / "res" / "Task1_plane.txt", "P0010 1e-3 0 0 4 0 4 2 0 2")
     put(tmp_path / "res" / "Task2_ship.txt", "P0001 0.8 0 0 99 49", "P0002 0.6 0 0 0 4")
     put(tmp_path / "res" / "Task2_plane.txt")
-    first = read_task1(tmp_path / "res", truth, Reading())
+    reading = Reading()
+    first = read_task1(tmp_path / "res", truth, reading)
     assert first.images is truth.images
     assert first.classes == truth.classes
     assert first.image.tolist() == [2, 1, 0]
@@ -167,8 +168,8 @@ def test_results_by_hand(folder, tmp_path):
     second = read_task2(tmp_path / "res", truth, Reading())
     assert second.boxes.tolist() == [[0, 0, 99, 49], [0, 0, 0, 4]]  # one px wide: corners are pixels there
     assert second.outlines is None
-    assert len(classes_without_results(tmp_path / "res", truth, 2)) == 13
-    assert "ship" not in classes_without_results(tmp_path / "res", truth, 1)
+    without = "baseball-diamond, bridge, ground-track-field, small-vehicle, large-vehicle, tennis-court and 7 more"
+    assert reading.notices == [f"{tmp_path / 'res'}: has no file of {without}; nothing was found of it"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.registry import format_named
-from d2det_geo.data.formats.visdrone import CLASSES, images_without_results, read, read_results, write, write_results
+from d2det_geo.data.formats.visdrone import CLASSES, read, read_results, write, write_results
 from d2det_geo.errors import InputError
 
 
@@ -85,7 +85,8 @@ def test_each_bad_line_of_truth_is_named(tmp_path, line, said):
 def test_detections_keep_the_order_of_their_file(folder):
     truth = read(folder, Reading())
     put(folder / "res" / "a_10.txt", "1.5,2,3,4,0.2,4,-1,-1", "1,2,3,4,0.9,11", "1,2,3,4,0.5,1,-1,-1,")
-    found = read_results(folder / "res", truth, Reading())
+    reading = Reading()
+    found = read_results(folder / "res", truth, reading)
     assert found.images is truth.images
     assert found.classes == truth.classes
     assert found.image.tolist() == [1, 1, 1]
@@ -93,7 +94,7 @@ def test_detections_keep_the_order_of_their_file(folder):
     assert found.labels.tolist() == [3, 10, 0]
     assert found.boxes[0].tolist() == [1.5, 2, 4.5, 6]
     assert not found.ignored.any()
-    assert images_without_results(folder / "res", truth) == ("a_2.jpg",)
+    assert reading.notices == [f"{folder / 'res'}: has no file of a_2; nothing was found there"]
 
 
 @pytest.mark.parametrize(

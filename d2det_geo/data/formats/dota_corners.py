@@ -68,5 +68,6 @@ def _hulls(masks: NDArray[np.object_]) -> NDArray[np.object_]:
         columns = np.flatnonzero(mask.any(axis=1))
         first, last = mask[columns].argmax(axis=1), runs.height - mask[columns][:, ::-1].argmax(axis=1)
         points = np.vstack([np.column_stack((columns + right, y)) for y in (first, last) for right in (0, 1)])
-        hulls[row] = shapely.convex_hull(shapely.multipoints(points + np.array([runs.x, runs.y], dtype=np.float64)))
+        hull = shapely.convex_hull(shapely.multipoints(points + np.array([runs.x, runs.y], dtype=np.float64)))
+        hulls[row] = shapely.orient_polygons(hull)
     return hulls
