@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from d2det_geo.data.formats import coco, coco_write
+from d2det_geo.data.formats import coco, coco_write, isaid, isaid_png, isaid_results
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
@@ -22,6 +22,14 @@ FORMATS: Mapping[str, Format] = {
         holds=frozenset({"outlines", "ignored", "regions"}),
         columns=frozenset({"id"}),
     ),
+    "isaid": Format(
+        "iSAID's JSON, released or of the devkit; results as its server's zip",
+        read=isaid.read,
+        read_results=isaid_results.read_results,
+        write_results=isaid_results.write_results,
+        holds=frozenset({"outlines"}),
+    ),
+    "isaid-png": Format("iSAID's images with their maps of instances and classes", read=isaid_png.read),
 }
 
 
