@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from pycocotools.cocoeval import COCOeval
 from d2det_geo.annotations import Annotations, Runs
 from d2det_geo.metrics.breakdown import STEPS, break_down
 from d2det_geo.metrics.calibration import calibrate
+from d2det_geo.metrics.compared import compare
 from d2det_geo.metrics.confusion import confuse
 from d2det_geo.metrics.errors import MISSED, WRONG, at_borders, by_place, errors_of
 from d2det_geo.metrics.overlaps import LEAST, find_overlaps
-from d2det_geo.metrics.subsets import areas_of, by_gsd, by_size, by_tag
+from d2det_geo.metrics.subsets import areas_of, by_gsd, by_size, by_tag, score_part
 from tests.judged import CLASSES, box_iou, compared, images, judged, objects, random_set
 
 
@@ -39,8 +41,7 @@ def test_pairs_are_those_of_all_against_all(seed: int) -> None:
         (t, p): iou
         for t in range(len(truth))
         for p in range(len(predictions))
-        if truth.image[t] == predictions.image[p]
-        and (iou := box_iou(truth.boxes[t], predictions.boxes[p])) >= LEAST
+        if truth.image[t] == predictions.image[p] and (iou := box_iou(truth.boxes[t], predictions.boxes[p])) >= LEAST
     }
     assert found == pytest.approx(wanted, rel=1e-12)
 
@@ -227,3 +228,183 @@ def test_crowds_absorb_as_in_pycocotools(seed: int) -> None:
         if (truth.labels[~truth.ignored] == label).any() and len(predictions):
             own = coco(truth, predictions, [0.75, 0.5, LEAST], label, "out")
             np.testing.assert_allclose(precision[label, :3], own, atol=1e-12)
+
+
+def errors_case() -> Any:
+    """A truth found, doubled, taken for a bus, badly placed, found with too low a score, and one with nothing."""
+    of = images()
+    truth = objects(
+        of,
+        [
+            (0, 0, 0, 0, 10, 10, 0),
+            (0, 0, 20, 0, 30, 10, 0),
+            (0, 0, 40, 0, 50, 10, 0),
+            (0, 1, 60, 0, 70, 10, 0),
+            (0, 1, 80, 0, 90, 10, 0),
+            (0, 0, 199, 50, 220, 60, 1),
+        ],
+    )
+    predictions = objects(
+        of,
+        [
+            (0, 0, 0, 0, 10, 10, 0.9),
+            (0, 0, 1, 0, 11, 10, 0.8),  # a duplicate
+            (0, 2, 20, 0, 30, 10, 0.8),  # a bus on a car
+            (0, 0, 46, 0, 56, 10, 0.7),  # IoU .25
+            (0, 1, 60, 0, 70, 10, 0.2),  # below the score
+            (0, 1, 0, 90, 10, 100, 0.6),  # nothing there, at the edge of the image
+        ],
+        scored=True,
+    )
+    return compared(truth, predictions, score=0.5)
+
+
+def test_each_error_has_one_cause() -> None:
+    errors = errors_of(errors_case())
+    assert errors.right.tolist() == [True] + [False] * 5
+    assert errors.found.tolist() == [True] + [False] * 5
+    assert [WRONG[why] if why >= 0 else None for why in errors.why_wrong] == [
+        None,
+        "duplicate",
+        "other class",
+        "badly placed",
+        None,
+        "background",
+    ]
+    assert [MISSED[why] if why >= 0 else None for why in errors.why_missed] == [
+        None,
+        "other class",
+        "badly placed",
+        "score too low",
+        "nothing there",
+        None,
+    ]
+    assert errors.per_image(errors_case().truth, errors_case().predictions).tolist() == [8]
+
+
+def test_an_object_that_only_a_detection_beyond_the_cap_finds_is_blamed_on_the_cap() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0)])
+    predictions = objects(of, [(0, 0, 0, 0, 10, 10, 0.9)], scored=True)
+    outcome = judged(truth, predictions)
+    outcome.verdicts.found[:] = -1
+    outcome.verdicts.ignored[:] = True
+    errors = errors_of(compare(truth, predictions, outcome, "bbox"))
+    assert MISSED[errors.why_missed[0]] == "beyond the cap"
+    assert not errors.wrong.any()
+
+
+def test_the_operating_point_is_that_of_the_outcome() -> None:
+    for seed in range(10):
+        judgement = compared(*random_set(seed, ignored=True), score=0.4)
+        errors, metrics = errors_of(judgement), judgement.outcome.metrics
+        right, wrong = np.count_nonzero(errors.right), np.count_nonzero(errors.wrong)
+        found, missed = np.count_nonzero(errors.found), np.count_nonzero(errors.missed)
+        if right:
+            assert right / (right + wrong) == metrics["precision"]
+            assert found / (found + missed) == metrics["recall"]
+
+
+def test_confusion_by_hand() -> None:
+    confusion = confuse(errors_case())
+    assert confusion.classes == (*CLASSES, "background")
+    assert confusion.counts.tolist() == [[1, 0, 1, 1], [0, 0, 0, 2], [0, 0, 0, 0], [2, 1, 0, 0]]
+
+
+@given(st.integers(0, 100_000))
+@settings(max_examples=30, deadline=None)
+def test_confusion_counts_every_object_once(seed: int) -> None:
+    judgement = compared(*random_set(seed), score=0.3)
+    counts = confuse(judgement).counts
+    kept = judgement.scores >= 0.3
+    for label in range(3):
+        assert counts[label].sum() == np.count_nonzero(judgement.truth_labels == label)
+        assert counts[:, label].sum() == np.count_nonzero(kept & (judgement.labels == label))
+
+
+def test_calibration_by_hand() -> None:
+    scores = np.array([0.05, 0.1, 0.1, 0.95, 1.0])
+    found = calibrate(scores, np.array([False, True, False, True, True]))
+    assert found is not None
+    assert found.counts.tolist() == [1, 2, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert found.precision[[0, 1, 9]].tolist() == [0, 0.5, 1]
+    assert np.isnan(found.precision[2])
+    assert found.error == pytest.approx((0.05 + 2 * 0.4 + 2 * 0.025) / 5)
+    assert calibrate(np.array([1.5]), np.array([True])) is None
+    empty = calibrate(np.zeros(0), np.zeros(0, bool))
+    assert empty is not None
+    assert np.isnan(empty.error)
+
+
+@given(st.integers(0, 100_000), st.sampled_from([0.0, 300.0, 500.0]))
+@settings(max_examples=40, deadline=None)
+def test_a_size_is_judged_as_pycocotools_judges_it_where_no_detection_meets_two_objects(seed: int, low: float) -> None:
+    truth, predictions = random_set(seed)
+    judgement = compared(truth, predictions)
+    pairs = judgement.overlaps.where(judgement.overlaps.ious >= 0.5)
+    if not len(predictions) or len(np.unique(pairs.predictions)) < len(pairs.predictions):
+        return
+    evaluation = COCOeval(index(truth), index(predictions), "bbox")
+    evaluation.params.iouThrs, evaluation.params.maxDets = np.array([0.5, 0.75]), [10_000]
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[low, 600.0]], ["part"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"]
+    wanted = precision[precision > -1].mean() if (precision > -1).any() else np.nan
+    areas = areas_of(truth), areas_of(predictions)
+    part = score_part(judgement, "part", *((area >= low) & (area <= 600) for area in areas))
+    assert part.ap == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+
+
+def test_parts_of_images_are_judged_as_if_they_were_all() -> None:
+    night = np.array([True, False, True, False])
+    of = images(
+        4, tags={"night": night, "day": ~night, "never": np.zeros(4, bool)}, gsd_m=np.array([0.1, 0.3, np.nan, 7])
+    )
+    truth, predictions = random_set(8)
+    truth, predictions = replace(truth, images=of), replace(predictions, images=of)
+    tags = {part.name: part for part in by_tag(compared(truth, predictions))}
+    assert list(tags) == ["night", "day"]
+    for name, chosen in (("night", night), ("day", ~night)):
+        alone = compared(truth.rows(chosen[truth.image]), predictions.rows(chosen[predictions.image]))
+        whole = score_part(alone, "", np.ones(len(alone.truth), bool), np.ones(len(alone.labels), bool))
+        assert tags[name].ap == pytest.approx(whole.ap)
+        assert tags[name].truths == np.count_nonzero(chosen[truth.image])
+    assert [part.name for part in by_gsd(compared(truth, predictions))] == [
+        "0.1 to 0.2 m",
+        "0.3 to 0.5 m",
+        "from 5 m",
+        "unknown",
+    ]
+    assert [part.name for part in by_size(compared(truth, predictions))] == ["small", "medium", "large"]
+
+
+def test_borders_of_chips_are_told_from_the_edges_of_scenes() -> None:
+    windows = np.array([(0, 0, 200, 100), (150, 0, 200, 100)])
+    of = images(2, windows=windows, groups=np.array(["scene", "scene"], dtype=object))
+    rows = [
+        (0, 0, 0, 10, 20, 20, 0),
+        (0, 0, 180, 10, 200, 20, 0),
+        (1, 0, 0, 10, 5, 20, 0),
+        (1, 0, 190, 10, 199.5, 20, 0),
+    ]
+    places = at_borders(objects(of, [*rows, (1, 0, 50, 50, 60, 60, 0)]))
+    assert places["chip border"].tolist() == [False, True, True, False, False]
+    assert places["image edge"].tolist() == [True, False, False, True, False]
+    judgement = errors_case()
+    flags = at_borders(judgement.truth)["image edge"], at_borders(judgement.predictions)["image edge"]
+    share = by_place(judgement, errors_of(judgement), {"edge": flags})["edge"]
+    assert (share.found, share.missed, share.right, share.wrong) == (1, 4, 1, 4)
+
+
+def test_a_protocol_that_pools_classes_has_one_class() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0)])
+    predictions = objects(of, [(0, 1, 0, 0, 10, 10, 0.9)], scored=True)
+    outcome = judged(truth, predictions)
+    outcome.verdicts.found[:] = 0
+    pooled = compare(truth, predictions, replace(outcome, verdicts=replace(outcome.verdicts, pooled=True)), "bbox")
+    assert pooled.classes == ("all classes",)
+    assert break_down(pooled).areas.tolist() == [[1.0] * 7]
+    assert confuse(pooled).counts.tolist() == [[1, 0], [0, 0]]

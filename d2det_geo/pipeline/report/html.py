@@ -62,8 +62,15 @@ def table(
         sortable: a click on a heading sorts by it.
         class_: for the style.
     """
+    rows = list(rows)
     headings = [
-        element("th", element("button", name, type="button") if sortable else name, scope="col") for name in head
+        element(
+            "th",
+            element("button", name, type="button") if sortable else name,
+            scope="col",
+            class_="text" if place == 0 or any(_is_text(row[place]) for row in rows) else None,
+        )
+        for place, name in enumerate(head)
     ]
     body = [
         element("tr", element("th", first, scope="row", **_value(first)), *(_cell(item) for item in rest))
@@ -92,6 +99,10 @@ def details(summary: str, *content: Content) -> Html:
 def paragraph(*content: Content, class_: str | None = None) -> Html:
     """Build a paragraph."""
     return element("p", *content, class_=class_)
+
+
+def _is_text(value: Content) -> bool:
+    return isinstance(value, str) and not isinstance(value, Html)
 
 
 def _cell(value: Content) -> Html:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
@@ -26,6 +27,8 @@ Places: TypeAlias = Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 """Kind of place -> which truths ``[T]`` and which predictions ``[P]`` are there."""
 
 _PACKAGE = "d2det_geo.pipeline.report"
+_HEADING = re.compile(r'<h2 id="([a-z]+)">([^<]*)</h2>')
+_FOOT = f"Charts by plotly.py {plotly.__version__} (MIT licence), which is part of this file. Nothing is loaded."
 
 
 def write_report(evaluation: Evaluation, report: Report, path: Path, *, places: Places | None = None) -> None:
@@ -61,8 +64,16 @@ def page(evaluation: Evaluation, report: Report, places: Places) -> str:
 
 
 def _parts(evaluation: Evaluation, report: Report, compared: Compared, places: Places) -> Iterable[Html]:
-    errors = errors_of(compared)
+    parts = [part for part in _sections(evaluation, report, compared, places) if part]
     yield numbers.heading(report)
+    links = (element("a", Html(title), href=f"#{name}") for name, title in _HEADING.findall("".join(parts)))
+    yield element("nav", *links, aria_label="Parts of the page")
+    yield from parts
+    yield element("footer", _FOOT)
+
+
+def _sections(evaluation: Evaluation, report: Report, compared: Compared, places: Places) -> Iterable[Html]:
+    errors = errors_of(compared)
     yield numbers.headline(report)
     yield numbers.notices(report)
     yield explained.errors_section(compared, errors)
@@ -75,9 +86,6 @@ def _parts(evaluation: Evaluation, report: Report, compared: Compared, places: P
     yield explained.calibration_section(compared)
     yield pictures_section(evaluation, compared, errors)
     yield numbers.method(report)
-    yield element(
-        "footer", f"Charts: plotly.py {plotly.__version__} (MIT licence), part of this file. Nothing is loaded."
-    )
 
 
 def _everywhere(compared: Compared) -> Places:

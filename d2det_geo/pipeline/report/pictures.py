@@ -28,6 +28,7 @@ from d2det_geo.raster.scene import Scene, open_scene
 _LONGEST_PX = 800
 _QUALITY = 80
 _HALO = (0, 0, 0)
+_LEAST_STROKES = 8  # around an object: on a small one, too, a dashed line shows as such
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,12 @@ class _Style:
 
     colour: tuple[int, int, int]
     dash: tuple[float, float] | None
-    """Lengths of stroke and gap, px; None is a solid line."""
+    """Lengths of stroke and gap, px, shorter on small objects; None is a solid line."""
 
 
 _RIGHT = _Style((86, 180, 233), None)
-_WRONG = _Style((230, 97, 0), (9, 5))
-_MISSED = _Style((255, 237, 80), (2.5, 4))
+_WRONG = _Style((230, 97, 0), (10, 6))
+_MISSED = _Style((255, 237, 80), (3, 5))
 
 
 def pictures_section(evaluation: Evaluation, compared: Compared, errors: Errors) -> Html:
@@ -190,10 +191,10 @@ def _draw(picture: Image.Image, rings: list[tuple[Points, _Style]]) -> None:
     pen = ImageDraw.Draw(picture)
     for points, style in rings:
         for stroke in _strokes(points, style.dash):
-            pen.line(stroke, fill=_HALO, width=4)
+            pen.line(stroke, fill=_HALO, width=5)
     for points, style in rings:
         for stroke in _strokes(points, style.dash):
-            pen.line(stroke, fill=style.colour, width=2)
+            pen.line(stroke, fill=style.colour, width=3)
 
 
 def _strokes(points: Points, dash: tuple[float, float] | None) -> Iterator[list[tuple[float, float]]]:
@@ -203,8 +204,10 @@ def _strokes(points: Points, dash: tuple[float, float] | None) -> Iterator[list[
         return
     steps = np.hypot(*np.diff(points, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(steps)])
-    for start in np.arange(0.0, along[-1], sum(dash)).tolist():
-        ends = np.array([start, min(start + dash[0], along[-1])])
+    count = max(round(float(along[-1]) / sum(dash)), _LEAST_STROKES)
+    period = along[-1] / count
+    for start in (np.arange(count) * period).tolist():
+        ends = np.array([start, start + period * dash[0] / sum(dash)])
         between = along[(along > ends[0]) & (along < ends[1])]
         places = np.concatenate([ends[:1], between, ends[1:]])
         yield list(zip(*(np.interp(places, along, points[:, axis]).tolist() for axis in (0, 1)), strict=True))
@@ -225,4 +228,8 @@ def _figure(name: str, region: Region, picture: Image.Image) -> Html:
         "img", src=f"data:image/jpeg;base64,{data}", alt=alt, width=picture.width, height=picture.height, loading="lazy"
     )
     counts = f"{region.right} right, {region.wrong} wrong, {region.missed} missed"
-    return element("figure", image, element("figcaption", joined((element("b", place), element("br"), counts))))
+    return element(
+        "figure",
+        element("button", image, type="button"),
+        element("figcaption", joined((element("b", place), element("br"), counts))),
+    )
