@@ -25,7 +25,7 @@ def areas(masks: Sequence[Runs]) -> NDArray[np.int64]:
     Raises:
         ValueError: run lengths that are damaged; the message says of which mask.
     """
-    return np.concatenate([np.zeros(0, np.int64), *_in_batches(_areas, masks)])
+    return np.concatenate([np.zeros(0, np.int64), *_in_batches(lambda some: _areas(masks[some]), masks)])
 
 
 def boxes(masks: Sequence[Runs]) -> NDArray[np.float64]:
@@ -36,7 +36,7 @@ def boxes(masks: Sequence[Runs]) -> NDArray[np.float64]:
     Raises:
         ValueError: run lengths that are damaged; the message says of which mask.
     """
-    return np.concatenate([np.zeros((0, 4)), *_in_batches(_boxes, masks)])
+    return np.concatenate([np.zeros((0, 4)), *_in_batches(lambda some: _boxes(masks[some]), masks)])
 
 
 def of_lengths(lengths: Sequence[int], width: int, height: int) -> Runs:
@@ -46,20 +46,24 @@ def of_lengths(lengths: Sequence[int], width: int, height: int) -> Runs:
 
 
 def full_counts(masks: Sequence[Runs], width: int, height: int) -> list[bytes]:
+    """Give ``whole_counts`` of N crops of images of one size, px."""
+    return whole_counts(masks, np.tile(np.array([width, height], np.int64), (len(masks), 1)))
+
+
+def whole_counts(masks: Sequence[Runs], sizes: NDArray[np.int64]) -> list[bytes]:
     """Give the packed run lengths each mask has over its whole image, as pycocotools would write them.
 
     Args:
-        masks: N crops of images of one size.
-        width: of the images, px.
-        height: of the images, px.
+        masks: N crops of images.
+        sizes: ``[N, 2]`` width and height of the images, px.
 
     Raises:
         ValueError: run lengths that are damaged, or a crop that leaves its image; the message says of which mask.
     """
-    for index, mask in enumerate(masks):
+    for index, (mask, (width, height)) in enumerate(zip(masks, sizes.tolist(), strict=True)):
         if min(mask.x, mask.y) < 0 or mask.x + mask.width > width or mask.y + mask.height > height:
-            raise ValueError(f"mask {index}: its crop leaves the image of {width} x {height} px")
-    parts = _in_batches(lambda some: _full_counts(some, width, height), masks)
+            raise DamagedError(index, f"its crop leaves the image of {width} x {height} px")
+    parts = _in_batches(lambda some: _full_counts(masks[some], sizes[some]), masks)
     return [counts for part in parts for counts in part]
 
 
@@ -85,12 +89,12 @@ def pixels(mask: Runs) -> NDArray[np.bool_]:
     return flat.reshape(mask.width, mask.height).T
 
 
-def _in_batches(work: Callable[[Sequence[Runs]], _Result], masks: Sequence[Runs]) -> Iterator[_Result]:
-    size = np.cumsum(np.fromiter((len(mask.counts) for mask in masks), np.int64, len(masks)))
-    starts = np.flatnonzero(np.diff(size // _AT_ONCE, prepend=-1)).tolist()
+def _in_batches(work: Callable[[slice], _Result], masks: Sequence[Runs]) -> Iterator[_Result]:
+    sizes = np.cumsum(np.fromiter((len(mask.counts) for mask in masks), np.int64, len(masks)))
+    starts = np.flatnonzero(np.diff(sizes // _AT_ONCE, prepend=-1)).tolist()
     for start, stop in pairwise([*starts, len(masks)]):
         try:
-            yield work(masks[start:stop])
+            yield work(slice(start, stop))
         except DamagedError as error:
             raise DamagedError(start + error.index, error.problem) from error
 
@@ -120,7 +124,7 @@ def _areas(masks: Sequence[Runs]) -> NDArray[np.int64]:
     return sums.astype(np.int64)
 
 
-def _full_counts(masks: Sequence[Runs], width: int, height: int) -> list[bytes]:
+def _full_counts(masks: Sequence[Runs], sizes: NDArray[np.int64]) -> list[bytes]:
     runs = unpacked(masks)
     stops = np.cumsum(runs.lengths)
     stops -= np.concatenate([np.zeros(1, np.int64), stops])[runs.ends[:-1]][runs.owners]
@@ -137,23 +141,23 @@ def _full_counts(masks: Sequence[Runs], width: int, height: int) -> list[bytes]:
     owners, rows = np.repeat(owners, pieces), np.repeat(rows, pieces)
     starts = np.maximum(np.repeat(starts, pieces), columns * rows)
     stops = np.minimum(np.repeat(stops, pieces), (columns + 1) * rows)
-    shift = (places[owners, 0] + columns) * height + places[owners, 1] - columns * rows
-    return _written(owners, starts + shift, stops + shift, len(masks), width * height)
+    shift = (places[owners, 0] + columns) * sizes[owners, 1] + places[owners, 1] - columns * rows
+    return _written(owners, starts + shift, stops + shift, sizes.prod(axis=1))
 
 
 def _written(
-    owners: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64], count: int, size: int
+    owners: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64], areas: NDArray[np.int64]
 ) -> list[bytes]:
-    """Pack pieces of masks, in order, over images of ``size`` px; pieces that touch are one run."""
+    """Pack pieces of masks, in order, over images of ``areas`` ``[N]`` px; pieces that touch are one run."""
     apart = np.ones(len(owners), np.bool_)
     apart[1:] = (owners[1:] != owners[:-1]) | (starts[1:] != stops[:-1])
     heads = np.flatnonzero(apart)
     owners, starts = owners[heads], starts[heads]
     stops = stops[np.append(heads[1:], len(stops)) - 1] if len(heads) else stops
-    runs = np.bincount(owners, minlength=count)
-    last = np.zeros(count, np.int64)  # where the last run of each mask ends
+    runs = np.bincount(owners, minlength=len(areas))
+    last = np.zeros(len(areas), np.int64)  # where the last run of each mask ends
     last[owners] = stops  # of equal indices the last one stays
-    rest = last < size
+    rest = last < areas
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(2 * runs + rest)])
     lengths = np.zeros(ends[-1], np.int64)
     begun = np.concatenate([np.zeros(1, np.int64), np.cumsum(runs)])
@@ -161,5 +165,5 @@ def _written(
     before = np.concatenate([np.zeros(1, np.int64), stops])[:-1] if len(stops) else stops
     lengths[place] = starts - np.where(np.arange(len(owners)) == begun[owners], 0, before)
     lengths[place + 1] = stops - starts
-    lengths[ends[1:][rest] - 1] = size - last[rest]
+    lengths[ends[1:][rest] - 1] = (areas - last)[rest]
     return packed(lengths, ends)

@@ -18,8 +18,9 @@ from d2det_geo.annotations import REGION, Annotations, Images, Runs
 from d2det_geo.data.formats.coco import REGION_CLASS
 from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.errors import InputError
+from d2det_geo.packed_runs import DamagedError
 from d2det_geo.runs import areas as mask_areas
-from d2det_geo.runs import full_counts
+from d2det_geo.runs import whole_counts
 from d2det_geo.vector.repair import without_holes
 
 _AT_ONCE = 10_000  # rows turned into text at once
@@ -164,25 +165,26 @@ def _segmentations(part: Annotations) -> list[Any]:
     if part.outlines is None:
         return result
     masks, polygons = _kinds(part.outlines)
-    for image in np.unique(part.image[masks]).tolist():
-        _add_masks(part, masks[part.image[masks] == image], image, result)
+    runs: list[Runs] = list(part.outlines[masks])
+    sizes = _sizes(part, masks)
+    try:
+        texts = whole_counts(runs, sizes)
+    except DamagedError as error:
+        name = part.images.names[part.image[masks[error.index]]]
+        raise InputError(f"image {name}: a mask is wrong: {error.problem}; check it and the image's size") from error
+    for row, text, (width, height) in zip(masks.tolist(), texts, sizes.tolist(), strict=True):
+        result[row] = {"size": [height, width], "counts": text.decode()}
     for row, rings in zip(polygons.tolist(), _rings(part.outlines[polygons]), strict=True):
         result[row] = rings or None
     return result
 
 
-def _add_masks(part: Annotations, rows: NDArray[np.intp], image: int, result: list[Any]) -> None:
-    """Fill in the masks of one image."""
-    runs: list[Runs] = [part.outlines[row] for row in rows] if part.outlines is not None else []
-    width, height = part.images.sizes[image].tolist()
-    if not width and all(item.x == item.y == 0 for item in runs):  # unknown: what is over the whole image says it
-        width, height = runs[0].width, runs[0].height
-    try:
-        texts = full_counts(runs, width, height)
-    except ValueError as error:
-        raise InputError(f"image {part.images.names[image]}: {error}; check the masks and the image's size") from error
-    for row, text in zip(rows.tolist(), texts, strict=True):
-        result[row] = {"size": [height, width], "counts": text.decode()}
+def _sizes(part: Annotations, masks: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Width and height ``[N, 2]`` of the images of masks; where they are unknown, a mask from its corner says them."""
+    sizes = part.images.sizes[part.image[masks]]
+    runs: list[Runs] = [] if part.outlines is None else list(part.outlines[masks])
+    whole = [(item.width, item.height) if item.x == item.y == 0 else (0, 0) for item in runs]
+    return np.where(sizes > 0, sizes, np.array(whole, np.int64).reshape(-1, 2))
 
 
 def _rings(polygons: NDArray[np.object_]) -> list[list[list[float]]]:
