@@ -100,7 +100,7 @@ def _own(
     found = np.full(len(compared.labels), -1, np.int64)
     _take(pairs.truths, pairs.predictions, compared.absorbing, np.zeros(len(ignored), np.bool_), found)
     matched = found >= 0
-    on_ignored = matched & ignored[found]
+    on_ignored = matched & np.append(ignored, False)[found]
     return matched & ~on_ignored, on_ignored | compared.dropped
 
 

@@ -62,7 +62,7 @@ def pictures_section(evaluation: Evaluation, compared: Compared, errors: Errors)
                 found.append(picture)
         told = "Those with most errors first, at the score of precision and recall."
         if frame.missing:
-            told += f" {number(frame.missing)} images could not be read, such as {frame.example}."
+            told += f" Images with errors that could not be read: {number(frame.missing)}, such as {frame.example}."
     legend = element(
         "ul",
         *(
