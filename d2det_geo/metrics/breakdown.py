@@ -73,7 +73,7 @@ def break_down(compared: Compared, supercategories: Sequence[str] | None = None)
         groups = np.unique(np.array(supercategories, dtype=str), return_inverse=True)[1]
     own = _with_classes(compared)
     rank = np.empty(len(compared.labels), np.intp)
-    rank[compared.by_score()] = np.arange(len(rank))
+    rank[compared.order] = np.arange(len(rank))
     judged = [_own(compared, own, rank, least) for least in (0.75, 0.5, LEAST)]
     hits, left_out = judged[-1]
     for others in (groups, np.zeros_like(groups)):
@@ -134,7 +134,7 @@ def _take(truths: Any, predictions: Any, shared: Any, taken: Any, found: Any) ->
 
 
 def _curves(compared: Compared, judged: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> NDArray[np.float64]:
-    order = compared.by_score()
+    order = compared.order
     curves = np.full((len(compared.classes), len(STEPS), len(RECALLS)), np.nan)
     for label in range(len(compared.classes)):
         rows = order[compared.labels[order] == label]

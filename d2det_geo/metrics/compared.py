@@ -35,6 +35,8 @@ class Compared:
     """``[P]`` positions in ``classes``."""
     absorbing: NDArray[np.bool_]
     """``[T]`` ignored truths that take any number of predictions, by the share of each that they cover."""
+    order: NDArray[np.intp]
+    """``[P]`` predictions by falling score; equal ones by the number of their image, then as they are."""
     dropped: NDArray[np.bool_]
     """``[P]`` predictions beyond a cap or in ignore regions: they take no part."""
 
@@ -46,13 +48,7 @@ class Compared:
     @property
     def scores(self) -> NDArray[np.float64]:
         """Scores ``[P]``; 1 where there are none."""
-        scores = self.predictions.scores
-        return np.ones(len(self.predictions)) if scores is None else scores
-
-    def by_score(self) -> NDArray[np.intp]:
-        """Order the predictions ``[P]`` by falling score; equal ones by the number of their image, then as they are."""
-        order: NDArray[np.intp] = np.lexsort((self.predictions.images.ids[self.predictions.image], -self.scores))
-        return order
+        return scores_of(self.predictions)
 
     @property
     def threshold(self) -> float:
@@ -97,8 +93,14 @@ def compare(truth: Annotations, predictions: Annotations, outcome: Outcome, iou:
         np.where(truth.labels == REGION, REGION, 0) if pooled else truth.labels,
         np.zeros_like(predictions.labels) if pooled else predictions.labels,
         absorbing,
+        np.lexsort((predictions.images.ids[predictions.image], -scores_of(predictions))),
         dropped,
     )
+
+
+def scores_of(predictions: Annotations) -> NDArray[np.float64]:
+    """Return scores ``[P]``; 1 where there are none."""
+    return np.ones(len(predictions)) if predictions.scores is None else predictions.scores
 
 
 def _shapes(protocol: str, iou: Iou) -> Shapes:

@@ -54,7 +54,7 @@ def score_part(compared: Compared, name: str, truths: NDArray[np.bool_], predict
     """
     verdicts = compared.outcome.verdicts
     counted = truths & compared.counted
-    order, values = compared.by_score(), []
+    order, values = compared.order, []
     inside = np.append(truths, False)
     for row, found in enumerate(verdicts.found):
         kept = ~verdicts.ignored[row] & np.where(found >= 0, inside[found], predictions)

@@ -194,7 +194,7 @@ def _causes(compared: Compared, errors: Errors) -> Html:
 
 def _curves(compared: Compared, row: int) -> NDArray[np.float64]:
     """Sample precision ``[C, 101]`` at a threshold; NaN for classes without objects."""
-    verdicts, order = compared.outcome.verdicts, compared.by_score()
+    verdicts, order = compared.outcome.verdicts, compared.order
     order = order[~verdicts.ignored[row][order]]
     hits, labels = verdicts.hits(row)[order], compared.labels[order]
     objects = compared.truth_labels[compared.counted]
