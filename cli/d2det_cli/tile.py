@@ -1,54 +1,51 @@
-"""`d2det tile`: a scene cut into chips, with its labels."""
+"""`d2det tile`: a scene, or a whole data set, cut into chips, with its labels."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from d2det_cli import options
-from d2det_cli.progress import ProgressMode, progress
-from d2det_cli.say import print_json, say
+from d2det_cli import options, tiling
+from d2det_cli.progress import ProgressMode
 
 
 def tile(
-    scene: options.Scene,
+    scene: tiling.Source,
     *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to make.")],
-    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Vector file of labels, cut along.")] = None,
-    chip_size: Annotated[int, typer.Option(metavar="PX", help="Side of a chip, px of the scene.")] = 800,
-    overlap: Annotated[int, typer.Option(metavar="PX", help="Shared by neighbouring chips, px of the scene.")] = 200,
-    aoi: options.Aoi = None,
-    class_field: options.ClassField = "class",
+    chip_size: tiling.ChipSize = None,
+    overlap: tiling.Overlap = None,
+    labels: tiling.Labels = None,
+    aoi: tiling.Aoi = None,
+    class_field: tiling.ClassField = None,
+    devkit: tiling.DevkitOption = None,
+    format: tiling.From = None,
+    images: tiling.Images = None,
+    class_names: tiling.ClassNames = "",
+    devkit_ids: tiling.DevkitIds = False,
+    workers: tiling.Workers = None,
+    resume: tiling.Resume = False,
     overwrite: options.Overwrite = False,
     show: options.Progress = ProgressMode.auto,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Cut a scene into GeoTIFF chips, its labels into COCO JSON.
+    """Cut a scene into GeoTIFF chips, or a data set into PNG chips, and the labels into COCO JSON.
 
-    Example: d2det tile town.tif -o chips --labels roofs.gpkg
+    Examples: d2det tile town.tif -o chips --labels roofs.gpkg;
+    d2det tile iSAID -o patches --devkit isaid; d2det tile DOTA -o patches --devkit dota;
+    d2det tile gt.json -o chips --from coco --images photos --chip-size 512 --overlap 64
     """
-    from d2det_geo.pipeline.tile import tile_scene
-
-    with progress(show, "tile", quiet=quiet) as report:
-        summary = tile_scene(
-            scene,
-            out,
-            labels=labels,
-            chip_size=chip_size,
-            overlap=overlap,
-            aoi=aoi,
-            class_field=class_field,
-            overwrite=overwrite,
-            progress=report,
-        )
-    if as_json:
-        print_json({**asdict(summary), "out": str(out)})
-    if not quiet:
-        cut = "" if summary.objects is None else f", {summary.annotations} annotations of {summary.objects} objects"
-        repaired = f", {summary.repaired} repaired" if summary.repaired else ""
-        skipped = f", {summary.skipped} outside the area skipped" if summary.skipped else ""
-        say(f"{out}: {summary.chips} chips{skipped}{cut}{repaired}")
+    how = tiling.Printing(show, quiet, as_json)
+    if devkit is None and format is None:
+        only_sets = {"--images": images, "--class-names": class_names, "--devkit-ids": devkit_ids}
+        tiling.refuse({**only_sets, "--workers": workers, "--resume": resume}, "--devkit or --from")
+        cut = {"labels": labels, "aoi": aoi, "class_field": class_field, "chip_size": chip_size, "overlap": overlap}
+        tiling.scene(scene, out, cut, how, overwrite=overwrite)
+        return
+    tiling.refuse({"--labels": labels, "--aoi": aoi, "--class-field": class_field}, "a single scene")
+    data = {"format": format, "images": images, "chip_size": chip_size, "overlap": overlap, "devkit_ids": devkit_ids}
+    data |= {"devkit": devkit and devkit.value, "class_names": class_names}
+    tiling.data_set(Path(scene), out, data, how, overwrite=overwrite, resume=resume, workers=workers)

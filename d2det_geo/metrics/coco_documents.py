@@ -1,4 +1,4 @@
-"""COCO documents scored by pycocotools: a truth document and a results document. on a truth document and a results document.
+"""COCO documents scored by pycocotools: a truth document and a results document.
 
 pycocotools compares and matches; averaging is ``scores.summarise``, which equals its ``accumulate``.
 pycocotools drops all but the best ``maxDets`` results of an image and class (100 by default, far

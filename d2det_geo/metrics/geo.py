@@ -92,7 +92,8 @@ def shares_inside(geometries: NDArray[np.object_], area: BaseGeometry) -> NDArra
     cut = ~shapely.contains(parts[columns], objects[rows])
     overlaps[cut] = shapely.area(shapely.intersection(objects[rows[cut]], parts[columns[cut]]))
     inside = np.bincount(rows, overlaps, minlength=len(objects))
-    return np.divide(inside, areas, out=np.zeros(len(objects)), where=areas > 0)
+    shares: NDArray[np.float64] = np.divide(inside, areas, out=np.zeros(len(objects)), where=areas > 0)
+    return shares
 
 
 def frame_for(*frames: gpd.GeoDataFrame) -> CRS:

@@ -66,7 +66,7 @@ def match(
     truth_ignored: NDArray[np.bool_],
     scores: NDArray[np.float64],
     predictions_ignored: NDArray[np.bool_],
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Give each prediction, by falling score, the best free truth; once per IoU threshold.
 
     pycocotools' rule: a truth that counts is preferred to an ignored one, then the higher IoU, then

@@ -74,6 +74,9 @@ class Evaluation:
     """Raster behind the objects of ``geo``."""
     to_scene: Callable[[Points], Points] | None = None
     """Of ``geo`` with a scene: from the frame of the objects to px of the scene."""
+    places: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = field(default_factory=dict)
+    """Where errors gather, ``seam`` and ``edge`` -> which truths ``[T]`` and which predictions ``[P]`` lie there, as
+    far as the files say how their scene was cut."""
     notices: tuple[str, ...] = ()
     """As in the report."""
 

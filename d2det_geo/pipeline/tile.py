@@ -88,7 +88,7 @@ def tile_scene(  # noqa: PLR0913 (the options of the command)
         InputError: a file cannot be read, or the labels or the AOI lie outside the scene.
         D2DetError: ``out`` cannot be written.
     """
-    _check_sizes(chip_size, overlap)
+    check_sizes(chip_size, overlap)
     with (
         atomic_folder(out, overwrite=overwrite, own_files=_own_files) as folder,
         placed(open_dataset(scene)) as dataset,
@@ -156,7 +156,12 @@ class _Book:
         return json.dumps(content, allow_nan=False) + "\n"
 
 
-def _check_sizes(chip_size: int, overlap: int) -> None:
+def check_sizes(chip_size: int, overlap: int) -> None:
+    """Refuse chips that cannot cover a scene.
+
+    Raises:
+        UsageError: names the option.
+    """
     if chip_size < 1:
         raise UsageError(f"--chip-size {chip_size}: must be a positive number of px")
     if not 0 <= overlap < chip_size:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from d2det_geo.vector.features import Features, Layer
 from d2det_geo.vector.grid import on_grid
 from d2det_geo.vector.json_text import annotations_text, rows_text
-from d2det_geo.vector.repair import polygonal
+from d2det_geo.vector.repair import without_holes
 from d2det_geo.vector.rings import Rings, rings_of
 
 DIGITS = 3
@@ -85,7 +85,7 @@ class CocoSink:
 def _outlines(polygons: NDArray[np.object_]) -> Rings:
     """Make rings on the grid of (Multi)Polygons ``[N]``, each of parts without holes."""
     parts, owners = shapely.get_parts(polygons, return_index=True)
-    pieces = [_without_holes(part) if holes else [part] for part, holes in zip(parts, _holes(parts), strict=True)]
+    pieces = [without_holes(part) if holes else [part] for part, holes in zip(parts, _holes(parts), strict=True)]
     counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
     flat = np.fromiter((piece for part in pieces for piece in part), dtype=object, count=int(counts.sum()))
     rings = on_grid(rings_of(flat), DIGITS)
@@ -98,17 +98,3 @@ def _outlines(polygons: NDArray[np.object_]) -> Rings:
 def _holes(parts: NDArray[np.object_]) -> list[bool]:
     found: list[bool] = (shapely.get_num_interior_rings(parts) > 0).tolist()
     return found
-
-
-def _without_holes(polygon: shapely.Polygon) -> list[shapely.Polygon]:
-    """Cut a polygon from top to bottom, along as few lines as pass through all of its holes."""
-    holes = shapely.bounds(shapely.get_rings(polygon)[1:])
-    lines: list[float] = []
-    for left, right in sorted(holes[:, [0, 2]].tolist(), key=lambda hole: hole[1]):
-        if not lines or lines[-1] <= left:
-            lines.append((max(left, lines[-1] if lines else left) + right) / 2)
-    x_min, y_min, x_max, y_max = polygon.bounds
-    edges = np.array([x_min - 1, *lines, x_max + 1])
-    strips = shapely.box(edges[:-1], y_min - 1, edges[1:], y_max + 1)
-    pieces: list[shapely.Polygon] = shapely.get_parts(polygonal(shapely.intersection(polygon, strips))).tolist()
-    return pieces

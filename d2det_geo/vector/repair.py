@@ -23,6 +23,17 @@ def polygon_parts(geometry: shapely.Geometry | None) -> shapely.Geometry:
     return polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
 
 
+def all_polygon_parts(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Give ``polygon_parts`` of geometries ``[G]``, at once where they are polygons, as nearly all are."""
+    kinds = shapely.get_type_id(geometries)
+    parts = np.array(geometries, dtype=object)
+    alone = (kinds == _POLYGONAL[1]) & (shapely.get_num_geometries(parts) == 1)
+    parts[alone] = shapely.get_geometry(parts[alone], 0)
+    for index in np.flatnonzero((kinds != _POLYGON) & ~alone):
+        parts[index] = polygon_parts(parts[index])
+    return parts
+
+
 def valid_polygons(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Reduce geometries to their polygons, and repair outlines that cross themselves.
 
@@ -46,3 +57,17 @@ def valid_polygons(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_]
 def polygonal(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
     """Give what ``valid_polygons`` makes of geometries, and not which ones had to change."""
     return valid_polygons(geometries)[0]
+
+
+def without_holes(polygon: shapely.Polygon) -> list[shapely.Polygon]:
+    """Cut a valid polygon from top to bottom, along as few lines as pass through all of its holes."""
+    holes = shapely.bounds(shapely.get_rings(polygon)[1:])
+    lines: list[float] = []
+    for left, right in sorted(holes[:, [0, 2]].tolist(), key=lambda hole: hole[1]):
+        if not lines or lines[-1] <= left:
+            lines.append((max(left, lines[-1] if lines else left) + right) / 2)
+    x_min, y_min, x_max, y_max = polygon.bounds
+    edges = np.array([x_min - 1, *lines, x_max + 1])
+    strips = shapely.box(edges[:-1], y_min - 1, edges[1:], y_max + 1)
+    pieces: list[shapely.Polygon] = shapely.get_parts(polygonal(shapely.intersection(polygon, strips))).tolist()
+    return pieces

@@ -24,7 +24,9 @@ def outlines(rng: np.random.Generator, centres: np.ndarray, corners: int) -> np.
     turns = np.sort(rng.random((len(centres), corners)) * 2 * np.pi, axis=1)
     radii = rng.uniform(5, 9, (len(centres), corners))
     points = centres[:, None] + radii[..., None] * np.stack([np.cos(turns), np.sin(turns)], 2)
-    return shapely.convex_hull(shapely.multipoints(points.reshape(-1, 2), indices=np.repeat(range(len(centres)), corners)))
+    return shapely.convex_hull(
+        shapely.multipoints(points.reshape(-1, 2), indices=np.repeat(range(len(centres)), corners))
+    )
 
 
 def pair(count: int, folder: Path, suffix: str) -> tuple[Path, Path]:
@@ -40,13 +42,17 @@ def pair(count: int, folder: Path, suffix: str) -> tuple[Path, Path]:
     found = shapely.transform(truth, lambda points: points)
     owner = np.repeat(np.arange(count), shapely.get_num_coordinates(truth))
     found = shapely.set_coordinates(found, shapely.get_coordinates(truth) + shift[owner])[moved]
-    invented = outlines(rng, places[rng.integers(0, count, count - len(moved))] + rng.normal(0, 5, (count - len(moved), 2)), 14)
+    invented = outlines(
+        rng, places[rng.integers(0, count, count - len(moved))] + rng.normal(0, 5, (count - len(moved), 2)), 14
+    )
     found = np.concatenate([found, invented])
     paths = folder / f"truth{suffix}", folder / f"found{suffix}"
     kinds = np.array(["house", "shed", "hall"])
     frame = gpd.GeoDataFrame({"class": kinds[np.arange(count) % 3]}, geometry=truth, crs="EPSG:32633")
     labels = np.concatenate([np.arange(count)[moved] % 3, rng.integers(0, 3, len(invented))])
-    scored = gpd.GeoDataFrame({"class": kinds[labels], "score": rng.random(len(found))}, geometry=found, crs="EPSG:32633")
+    scored = gpd.GeoDataFrame(
+        {"class": kinds[labels], "score": rng.random(len(found))}, geometry=found, crs="EPSG:32633"
+    )
     for table, path in zip((frame, scored), paths, strict=True):
         (table.to_crs("EPSG:4326") if suffix == ".geojson" else table).to_file(path)
     return paths
@@ -62,9 +68,10 @@ def main() -> None:
         started = time.perf_counter()
         done = subprocess.run([*command, "--truth", truth, "--pred", found], capture_output=True, text=True, check=True)
         seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
     ap = json.loads(done.stdout)["metrics"]["ap"]
-    print(f"{count:,} x {count:,} polygons, {suffix}: {seconds:.1f} s, {peak:,.0f} MB, AP {ap:.6f}")
+    print(f"{count:,} x {count:,} polygons, {suffix}: {seconds:.1f} s ({cpu:.1f} s of CPU), {peak:,.0f} MB, AP {ap:.6f}")
 
 
 if __name__ == "__main__":

@@ -66,3 +66,20 @@ def image_size(path: Path) -> tuple[int, int]:
                 return int(image.width), int(image.height)
     except RasterioError as error:
         raise InputError(f"{path}: cannot be read as an image; check that the file is there and whole") from error
+
+
+def inside(folder: Path, name: str, where: str) -> Path:
+    """Give the path of a file by a name that was read somewhere, which must not lead out of a folder.
+
+    Args:
+        folder: where it must be.
+        name: relative to the folder.
+        where: file and row the name was read from, for the message.
+
+    Raises:
+        InputError: it would lead out of the folder.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError(f"{where}: {name!r:.80} leads out of {folder}; keep the files inside")
+    return path

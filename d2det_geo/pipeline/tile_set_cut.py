@@ -1,0 +1,203 @@
+"""Any annotated set cut into chips of any size, its truth along their edges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from rasterio.windows import Window
+
+from d2det_geo.annotations import REGION, Annotations, Runs
+from d2det_geo.data.formats.files import image_size
+from d2det_geo.data.formats.registry import Reading, format_named
+from d2det_geo.errors import InputError, UsageError
+from d2det_geo.pipeline.chip_labels import LEAST_VISIBLE, segmentation
+from d2det_geo.pipeline.tile_set_book import Book, ChipRow
+from d2det_geo.pipeline.tile_set_pixels import PHOTOGRAPH, Scroll, write_png
+from d2det_geo.pipeline.tile_set_plan import Plan, SceneJob
+from d2det_geo.places import mapped
+from d2det_geo.raster.source import open_dataset
+from d2det_geo.raster.windows import scene_windows
+from d2det_geo.vector.repair import polygonal
+
+IGNORE_CLASS = "ignore"
+"""Name of the category of regions that are ignored for all classes."""
+_DIGITS = 3  # of coordinates, px
+Part = tuple[dict[str, Any], float]
+"""Keys of an annotation that say where it is, and the share of the object in the chip."""
+
+
+def plan_cut(
+    source: Path, format: str, images: Path | None, class_names: tuple[str, ...], cut: tuple[int, int]
+) -> Plan:
+    """Plan the tiling of an annotated set.
+
+    Args:
+        source: of the truth.
+        format: name of its format.
+        images: folder of the images.
+        class_names: for formats that know numbers only.
+        cut: side of a chip and overlap, px.
+
+    Raises:
+        UsageError: no such format, or no folder of images.
+        InputError: the truth cannot be read, or an image is missing or of another size than it says.
+    """
+    reader = format_named(format, "read").read
+    if images is None:
+        raise UsageError(f"--from {format}: give the folder of the images, too, with --images DIR")
+    truth = reader(source, Reading(images=images, class_names=class_names))  # type: ignore[misc]
+    order, ends = truth.by_image()
+    scenes, stems = [], _stems(truth.images.names.tolist(), source)
+    categories = tuple(enumerate(truth.classes, start=1))
+    if (truth.labels == REGION).any():
+        categories += ((len(truth.classes) + 1, IGNORE_CLASS),)
+    for index, name in enumerate(truth.images.names.tolist()):
+        path = _inside(images, name, source)
+        width, height = image_size(path)
+        said = tuple(truth.images.sizes[index].tolist())
+        if 0 not in said and said != (width, height):
+            raise InputError(
+                f"{path}: is {width} x {height} px, but {source} says {said[0]} x {said[1]}; give its images"
+            )
+        windows = tuple(scene_windows(width, height, *cut))
+        gsd = None if truth.images.gsd_m is None else float(truth.images.gsd_m[index])
+        scene = _Scene(path, name, stems[index], (width, height), gsd, truth.rows(order[ends[index] : ends[index + 1]]))
+        scenes.append(SceneJob(0, len(windows), (path,), partial(_cut, scene, windows)))
+    description = f"Chips of {cut[0]} px with {cut[1]} px of overlap of {source.name}"
+    settings = {"format": format, "source": _fingerprint(source), "cut": list(cut), "classes": list(class_names)}
+    return Plan(tuple(scenes), (Book("annotations.json", description, categories),), ("images",), settings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """An image and what is known of its objects."""
+
+    path: Path
+    name: str
+    stem: str
+    size: tuple[int, int]
+    gsd_m: float | None
+    objects: Annotations
+
+
+def _stems(names: Sequence[str], source: Path) -> list[str]:
+    """Name the chips of each image: its path in one word."""
+    stems = [re.sub(r"[^\w.-]+", "_", str(Path(name).with_suffix(""))) for name in names]
+    if len(set(stems)) < len(stems):
+        double = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InputError(f"{source}: chips of two images would be called {double}; rename one of them")
+    return stems
+
+
+def _inside(folder: Path, name: str, source: Path) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError(f"{source}: image {name!r} leads out of {folder}; keep the images inside")
+    return folder / name
+
+
+def _fingerprint(source: Path) -> list[Any]:
+    """Describe the files of the truth by what changes when they do."""
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    stats = [(path, path.stat()) for path in files]
+    return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def _cut(scene: _Scene, windows: Sequence[Window], out: Path) -> Iterator[ChipRow]:
+    digits = len(str(max(scene.size)))
+    outlines = _polygons(scene.objects)
+    with open_dataset(scene.path) as dataset:
+        photograph = Scroll(dataset, rgb=False)
+        for top, line in groupby(windows, key=lambda window: int(window.row_off)):
+            line_windows = list(line)
+            rows = photograph.rows(top, int(line_windows[0].height))
+            for window in line_windows:
+                left, width, height = (int(value) for value in (window.col_off, window.width, window.height))
+                name = f"{scene.stem}_{top:0{digits}}_{left:0{digits}}.png"
+                write_png(out / "images" / name, photograph.coloured(rows[:, :, left : left + width]), PHOTOGRAPH)
+                place = {"scene": scene.name, "window": [left, top, width, height]}
+                image = {"file_name": name, "width": width, "height": height, **place}
+                if scene.gsd_m is not None and scene.gsd_m > 0:
+                    image["gsd_m"] = round(scene.gsd_m, 6)
+                yield _labelled(image, scene.objects, outlines, (left, top, width, height))
+
+
+def _polygons(objects: Annotations) -> NDArray[np.object_]:
+    """Give each object a shape with area, scene px; None for masks."""
+    boxes = np.array(shapely.box(*objects.boxes.T), object).reshape(-1)
+    if objects.outlines is None:
+        return boxes
+    masks = np.array([isinstance(outline, Runs) for outline in objects.outlines], bool)
+    shapes = objects.outlines.copy()
+    shapes[masks] = None
+    shapes = polygonal(shapes)
+    flat = shapely.area(shapes) <= 0  # a line of pixels is traced without area; its box is what there is
+    shapes[flat] = boxes[flat]
+    shapes[masks] = None
+    return shapes
+
+
+def _labelled(
+    image: dict[str, Any], objects: Annotations, outlines: NDArray[np.object_], window: tuple[int, int, int, int]
+) -> ChipRow:
+    x, y, width, height = window
+    x1, y1, x2, y2 = objects.boxes.T
+    rows: list[dict[str, Any]] = []
+    slivers = 0
+    for index in np.flatnonzero((x1 < x + width) & (x2 > x) & (y1 < y + height) & (y2 > y)).tolist():
+        region = objects.labels[index] == REGION
+        crowd = bool(objects.ignored[index])
+        if outlines[index] is None:
+            part, share = _of_mask(objects.outlines[index], window)  # type: ignore[index]
+        else:
+            bare = objects.outlines is None or objects.outlines[index] is None
+            part, share = _of_polygon(outlines[index], window, runs=crowd, bare=bare)
+        if share <= 0 or (share < LEAST_VISIBLE and not region):
+            slivers += share > 0
+            continue
+        label = len(objects.classes) if region else int(objects.labels[index])
+        rows.append(
+            {"id": len(rows), "category_id": label + 1, **part, "iscrowd": int(crowd), "visible": round(share, 4)}
+        )
+    left_out = {f"less than {LEAST_VISIBLE:.0%} visible": slivers} if slivers else {}
+    return ChipRow(image, rows, len(rows), left_out)
+
+
+def _of_polygon(shape: shapely.Geometry, window: tuple[int, int, int, int], *, runs: bool, bare: bool) -> Part:
+    x, y, width, height = window
+    moved = mapped(np.array([shape], object), Affine.translation(-x, -y))
+    part = polygonal(shapely.intersection(moved, shapely.box(0, 0, width, height)))[0]
+    if part.area <= 0:
+        return {}, 0.0
+    x1, y1, x2, y2 = part.bounds
+    box = [round(value, _DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)]
+    outline = {} if bare else {"segmentation": segmentation(part, (height, width), runs=runs)}
+    return {**outline, "bbox": box, "area": round(part.area, _DIGITS)}, float(part.area / shape.area)
+
+
+def _of_mask(runs: Runs, window: tuple[int, int, int, int]) -> Part:
+    x, y, width, height = window
+    crop = coco_mask.decode({"size": [runs.height, runs.width], "counts": runs.counts})
+    top, left = max(y - runs.y, 0), max(x - runs.x, 0)
+    seen = crop[top : max(y + height - runs.y, 0), left : max(x + width - runs.x, 0)]
+    if not seen.any():
+        return {}, 0.0
+    down, right = runs.y + top - y, runs.x + left - x
+    chip = np.zeros((height, width), np.uint8, order="F")
+    chip[down : down + seen.shape[0], right : right + seen.shape[1]] = seen
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    box = [right + columns[0], down + rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+    mask = {"size": [height, width], "counts": coco_mask.encode(chip)["counts"].decode("ascii")}
+    area = int(seen.sum())
+    return {"segmentation": mask, "bbox": [int(value) for value in box], "area": area}, area / int(crop.sum())
