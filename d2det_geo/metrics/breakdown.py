@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION
 from d2det_geo.metrics.compared import Compared
+from d2det_geo.metrics.curves import RECALLS_101
 from d2det_geo.metrics.overlaps import LEAST, Overlaps
-from d2det_geo.metrics.precision import RECALLS, sampled
+from d2det_geo.metrics.precision import sampled
 from d2det_ops.compiled import compiled
 
 STEPS = ("C75", "C50", "Loc", "Sim", "Oth", "BG", "FN")
@@ -135,7 +136,7 @@ def _take(truths: Any, predictions: Any, shared: Any, taken: Any, found: Any) ->
 
 def _curves(compared: Compared, judged: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> NDArray[np.float64]:
     order = compared.order
-    curves = np.full((len(compared.classes), len(STEPS), len(RECALLS)), np.nan)
+    curves = np.full((len(compared.classes), len(STEPS), len(RECALLS_101)), np.nan)
     for label in range(len(compared.classes)):
         rows = order[compared.labels[order] == label]
         truths = int(np.count_nonzero((compared.truth_labels == label) & compared.counted))

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from d2det_geo.annotations import Annotations, Runs
 from d2det_geo.metrics.compared import Compared
-from d2det_geo.metrics.precision import average_precision
+from d2det_geo.metrics.curves import average_precision
 
 SIZES_PX: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),
@@ -32,7 +32,7 @@ class Part:
 
     name: str
     ap: float
-    """Mean over the protocol's thresholds, and over the classes that have objects in the part."""
+    """Mean over the protocol's thresholds, and over the classes that have objects in the part, all of one weight."""
     images: int
     """That have objects or detections in the part."""
     truths: int
@@ -53,7 +53,7 @@ def score_part(compared: Compared, name: str, truths: NDArray[np.bool_], predict
         predictions: ``[P]`` detections that are wrong if they find nothing.
     """
     verdicts = compared.outcome.verdicts
-    counted = truths & compared.counted
+    counted = truths & verdicts.recall_denominator()
     order, values = compared.order, []
     inside = np.append(truths, False)
     for row, found in enumerate(verdicts.found):

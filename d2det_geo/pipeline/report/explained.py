@@ -11,8 +11,9 @@ from d2det_geo.metrics.breakdown import STEPS, Breakdown, break_down
 from d2det_geo.metrics.calibration import calibrate
 from d2det_geo.metrics.compared import Compared
 from d2det_geo.metrics.confusion import confuse
+from d2det_geo.metrics.curves import RECALLS_101
 from d2det_geo.metrics.errors import MISSED, WRONG, Errors, Share
-from d2det_geo.metrics.precision import RECALLS, sampled
+from d2det_geo.metrics.precision import sampled
 from d2det_geo.metrics.subsets import Part, by_gsd, by_size, by_tag
 from d2det_geo.pipeline.report import charts
 from d2det_geo.pipeline.report.html import Content, Html, details, element, joined, paragraph, section, table
@@ -70,8 +71,8 @@ def curves_section(compared: Compared) -> Html:
     }
     told = "Lines of precision over recall, one for each IoU threshold; the table below has those of each class."
     plot = charts.chart("precision", told, views, charts.axes("recall", "precision"))
-    tenths = np.searchsorted(RECALLS, np.linspace(0, 1, 11) - 1e-9)
-    head = ["class", *(f"at recall {RECALLS[place]:.1f}" for place in tenths)]
+    tenths = np.searchsorted(RECALLS_101, np.linspace(0, 1, 11) - 1e-9)
+    head = ["class", *(f"at recall {RECALLS_101[place]:.1f}" for place in tenths)]
     rows: list[list[Content]] = [[compared.classes[label], *curves[label, main, tenths].tolist()] for label in known]
     folded = details("Data of the chart", table(f"Precision of each class at {thresholds[main]}", head, rows))
     note = f"The best precision at a recall or more. The strong line is at {thresholds[main]}."
@@ -109,6 +110,8 @@ def parts_section(compared: Compared) -> Html:
         if parts
     ]
     note = "Average precision of a part of the objects or images, over the thresholds of the protocol."
+    if compared.outcome.protocol == "visdrone":
+        note += " All classes have one weight here, unlike in the number of the protocol."
     return section("By size and place", "parts", paragraph(note), *tables)
 
 
@@ -197,7 +200,7 @@ def _curves(compared: Compared, row: int) -> NDArray[np.float64]:
     verdicts, order = compared.outcome.verdicts, compared.order
     order = order[~verdicts.ignored[row][order]]
     hits, labels = verdicts.hits(row)[order], compared.labels[order]
-    objects = compared.truth_labels[compared.counted]
+    objects = compared.truth_labels[verdicts.recall_denominator()]
     return np.stack(
         [
             sampled(hits[labels == label], int(np.count_nonzero(objects == label)))
