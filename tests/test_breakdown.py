@@ -379,7 +379,11 @@ def test_parts_of_images_are_judged_as_if_they_were_all() -> None:
         "from 5 m",
         "unknown",
     ]
-    assert [part.name for part in by_size(compared(truth, predictions))] == ["small", "medium", "large"]
+    assert [part.name for part in by_size(compared(truth, predictions))] == [
+        "small (0 to 1,024)",
+        "medium (1,024 to 9,216)",
+        "large (from 9,216)",
+    ]
 
 
 def test_borders_of_chips_are_told_from_the_edges_of_scenes() -> None:

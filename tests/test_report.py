@@ -196,7 +196,7 @@ def test_pictures_show_what_is_right_wrong_and_missed(tmp_path: Path) -> None:
     for (x1, y1, x2, y2), colour in (
         ((20, 20, 60, 60), (86, 180, 233)),
         ((100, 20, 140, 60), (255, 237, 80)),
-        ((150, 70, 190, 95), (230, 97, 0)),
+        ((150, 70, 190, 95), (255, 107, 26)),
     ):
         ring = np.ones(pixels.shape[:2], bool)
         ring[y1 + 2 : y2 - 1, x1 + 2 : x2 - 1] = False

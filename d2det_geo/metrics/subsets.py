@@ -22,6 +22,8 @@ SIZES_PX: Mapping[str, tuple[float, float]] = {
 }
 """COCO's ranges of area, px, where the protocol has none of its own."""
 
+_ENDLESS = 1e10  # how COCO says so
+
 GSD_EDGES_M = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, np.inf)
 """Edges of the bins of ground sample distance, m/px."""
 
@@ -76,7 +78,8 @@ def by_size(compared: Compared) -> Iterator[Part]:
     }
     areas = areas_of(compared.truth), areas_of(compared.predictions)
     for name, (low, high) in ranges.items():
-        yield score_part(compared, name, *((area >= low) & (area <= high) for area in areas))
+        limits = f"from {low:,.0f}" if high >= _ENDLESS else f"{low:,.0f} to {high:,.0f}"
+        yield score_part(compared, f"{name} ({limits})", *((area >= low) & (area <= high) for area in areas))
 
 
 def by_gsd(compared: Compared) -> Iterator[Part]:

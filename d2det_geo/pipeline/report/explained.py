@@ -19,6 +19,7 @@ from d2det_geo.pipeline.report import charts
 from d2det_geo.pipeline.report.html import Content, Html, details, element, joined, paragraph, section, table
 
 MEAN = "Mean of all classes"
+_FEW = 9  # columns of a matrix whose names stand side by side
 _MEANING = {
     "C75": "found at IoU 0.75",
     "C50": "found at IoU 0.5",
@@ -91,9 +92,10 @@ def confusion_section(compared: Compared) -> Html:
     head = ["object", *confusion.classes[:-1], "not found"]
     note = (
         f"Objects by row, detections by column, paired whatever their class at IoU {compared.operating_iou:g}."
-        " The darker a cell, the larger its share of the row. The last row holds detections where no object is."
+        " The stronger the colour of a cell, the larger its share of the row."
+        " The last row holds detections where no object is."
     )
-    grid = table("Confusion matrix", head, rows, class_="matrix")
+    grid = table("Confusion matrix", head, rows, class_="matrix many" if len(head) > _FEW else "matrix")
     return section("Confusion", "confusion", paragraph(note), grid)
 
 
@@ -217,11 +219,14 @@ def _bars(caption: str, head: str, parts: Sequence[Part]) -> Html:
 def _bar(value: float, share: float) -> Html:
     """Show a number with a bar of its share."""
     width = 0.0 if np.isnan(share) else min(max(share, 0.0), 1.0)
-    return joined((element("span", value), element("i", class_="bar", style=f"--share:{width:.4f}")))
+    return element(
+        "div", element("span", value), element("i", class_="bar", style=f"--share:{width:.4f}"), class_="barred"
+    )
 
 
 def _shaded(count: int, share: float) -> Html:
-    return element("span", count, class_="shade" + (" dark" if share > 0.5 else ""), style=f"--share:{share:.4f}")
+    kind = "none" if count == 0 else "dark" if share > 0.5 else None
+    return element("span", count, class_=kind, style=f"--share:{share:.4f}")
 
 
 def _rate(part: int, rest: int) -> float:

@@ -41,7 +41,7 @@ class _Style:
 
 
 _RIGHT = _Style((86, 180, 233), None)
-_WRONG = _Style((230, 97, 0), (10, 6))
+_WRONG = _Style((255, 107, 26), (10, 6))
 _MISSED = _Style((255, 237, 80), (3, 5))
 
 
