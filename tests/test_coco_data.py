@@ -50,7 +50,7 @@ def load(path, **options):
 
 def test_rows_by_hand(write):
     path = write(
-        box(1, 10, 20, 5, 8, area=40, iscrowd=0),
+        box(1, 10, 20, 5, 8, id=1, area=40, iscrowd=0),
         box(3, 0.5, 1.5, 20, 3),
         box(2, 30, 10, 7, 9),
         box(4, 1, 1, 3, 3),  # mapped to nothing
