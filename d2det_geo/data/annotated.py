@@ -122,7 +122,7 @@ def _truths(annotations: Annotations, scales: NDArray[np.float64], labels: NDArr
     shaped = np.flatnonzero(~objects | outlined | flat)  # the others need no geometry: there may be many
     shapes = np.full(len(labels), None, dtype=object)
     shapes[shaped] = polygonal(_shapes(annotations, shaped, scales))
-    empty = shaped[shapely.area(shapes[shaped]) <= 0]  # nothing to learn a shape from
+    empty = shaped[(shapely.area(shapes[shaped]) <= 0) | (flat & objects & (not outlined))[shaped]]  # nothing to learn
     shapes[empty], labels = shapely.box(*boxes[empty].T), labels.copy()
     labels[empty] = IGNORE
     order, ends = annotations.by_image()
