@@ -9,6 +9,7 @@ from PIL import Image
 from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.registry import format_named
+from d2det_geo.data.formats.table_text import sides
 from d2det_geo.data.formats.tables import Layout, _read_lines, read_table
 from d2det_geo.data.formats.uavdt import read, read_results, split_of
 from d2det_geo.data.formats.uavdt_layout import frame_file, frame_of
@@ -81,14 +82,14 @@ def test_attribute_files_beside_one_with_a_space(tmp_path):
     gt = tmp_path / "UAV-benchmark-MOTD_v1.0" / "GT"
     for name in ("M0701", "M0208", "X1"):
         put(gt / f"{name}_gt_whole.txt", "1,1,1,2,3,4,1,1,1")
-    put(tmp_path / "M_attr" / "test" / "M0701 _attr.txt", "0,0,1,0,0,1,0,0,1,0")
+    put(tmp_path / "M_attr" / "test" / "M0701 _attr.txt", "0,1,0,0,0,1,0,0,1,0")
     put(tmp_path / "M_attr" / "train" / "X1_attr.txt", "1,0,0,1,0,0,1,1,0,1,")
     images = read(gt, Reading()).images
     first = {
         name: next(i for i, group in enumerate(images.groups) if group == name) for name in ("M0701", "M0208", "X1")
     }
     having = {name: {tag for tag in images.tags if images.tags[tag][row]} for name, row in first.items()}
-    assert having["M0701"] == {"fog", "high", "bird"}
+    assert having["M0701"] == {"night", "high", "bird"}  # the file counts, not the toolkit's list
     assert having["M0208"] == {"daylight", "medium", "front"}  # no file: as the toolkit lists it
     assert having["X1"] == {"daylight", "low", "front", "side", "long-term"}
 
@@ -203,6 +204,12 @@ def test_bad_ignore_regions_are_named(tmp_path):
     file.write_text("1,1,5\n")
     with pytest.raises(InputError, match=r"X_gt_ignore.txt:1: has 3 columns; give 6 or more"):
         read(tmp_path, Reading())
+
+
+def test_a_region_may_be_of_no_size(tmp_path):
+    put(tmp_path / "X_gt_whole.txt")
+    put(tmp_path / "X_gt_ignore.txt", "1,1,5,6,0,8,1,-1,-1")
+    assert read(tmp_path, Reading()).boxes.tolist() == [[5, 6, 5, 14]]
 
 
 def test_what_is_no_folder_of_truth(tmp_path):
@@ -340,9 +347,9 @@ def frames_of(*sequences, count=3):
 def objects(draw, scored):
     images = frames_of("A1", "A2")
     count = draw(st.integers(0, 12))
-    floats = st.floats(0, 2000, width=32)
+    floats = st.floats(0, 2000)
     corner = np.array(draw(st.lists(st.tuples(floats, floats), min_size=count, max_size=count))).reshape(count, 2)
-    sides = st.floats(0.5, 500, width=32)
+    sides = st.floats(0.5, 500)
     size = np.array(draw(st.lists(st.tuples(sides, sides), min_size=count, max_size=count))).reshape(count, 2)
 
     def whole(low, high):
@@ -463,3 +470,9 @@ def outcome(function, *arguments):
         return function(*arguments), ""
     except InputError as error:
         return None, str(error)
+
+
+def test_left_and_width_give_the_right_edge_to_the_last_bit():
+    boxes = np.array([[2**-53, 0.1, 1 + 2**-52, 0.7]])  # 1 + 2**-52 - 2**-53 is 1, as a number is rounded
+    assert (boxes[:, :2] + sides(boxes)).tolist() == boxes[:, 2:].tolist()
+    assert (boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2])).tolist() != boxes[:, 2:].tolist()
