@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 
 from d2det_geo import __version__
-from d2det_geo.data.formats.isaid_classes import CLASSES as ISAID_CLASSES
 from d2det_geo.detections import Detections
 from d2det_geo.errors import UsageError
 from d2det_geo.model.bundle import Card, find_bundle
@@ -27,13 +25,14 @@ from d2det_geo.pipeline.loaded import CardedDetector, LoadedModel, loaded
 from d2det_geo.pipeline.network import ChipNetwork
 from d2det_geo.pipeline.options import PredictOptions, gsd_of
 from d2det_geo.pipeline.output import Kept
+from d2det_geo.pipeline.predict_set_classes import Categories, categories_of
 from d2det_geo.pipeline.predict_set_images import ImageSet, open_set
 from d2det_geo.pipeline.predict_set_masks import mask_runs
 from d2det_geo.pipeline.predict_set_results import (
     BOX_DIGITS,
     COCO_RESULTS,
+    FILES,
     FORMATS,
-    Categories,
     Sink,
     check_target,
     open_results,
@@ -101,7 +100,7 @@ def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do
         out: file or folder of the results, as the format has it.
         model: name of a packaged model, path of a bundle, or a loaded network.
         images: folder of the images of a JSON file; None is the one it lies in.
-        format: one of ``FORMATS``; None is ``uavdt`` for sequences and otherwise ``coco-results``.
+        format: one of ``FORMATS``; None lets the suffix of ``out`` say, and without one is ``uavdt`` for sequences.
         class_map: class of the model -> class of the set, where they differ; an empty name drops the class.
         on_error: what an image that fails does to the others: ``fail`` ends the run there, ``skip`` goes on.
         overwrite: replace what is there.
@@ -118,12 +117,12 @@ def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do
     started = time.perf_counter()
     settings = _checked(options)
     found = open_set(path, images, sequences=True if format == "uavdt" else None)
-    format = _format(format, found)
+    format = _format(format, found, out)
     check_target(out, format, overwrite=overwrite or resume)
     if isinstance(model, str | Path):
         find_bundle(model)
     network = loaded(model, settings.device)
-    targets, categories = _categories(network.card, settings.classes, class_map or {}, found, format)
+    targets, categories = categories_of(network.card, settings.classes, class_map or {}, found, format)
     run = _run(found, network, settings, [row for row, target in enumerate(targets) if target >= 0], on_error)
     key = _key(run, network, settings, [targets, categories.names, categories.ids, format])
     kept = Kept(out, overwrite=overwrite, resume=resume, units="images")
@@ -170,53 +169,13 @@ def _checked(options: dict[str, Any]) -> PredictOptions:
     return settings
 
 
-def _format(format: str | None, found: ImageSet) -> str:
+def _format(format: str | None, found: ImageSet, out: Path) -> str:
     if format is None:
-        return "uavdt" if found.kind == "sequences" else COCO_RESULTS
+        of_suffix = {suffix: name for name, suffix in FILES.items()}
+        return of_suffix.get(out.suffix.lower(), "uavdt" if found.kind == "sequences" else COCO_RESULTS)
     if format not in FORMATS:
         raise UsageError(f"--format {format}: is none of an image set; there are {', '.join(FORMATS)}")
     return format
-
-
-def _categories(
-    card: Card, wanted: Sequence[str], class_map: Mapping[str, str], found: ImageSet, format: str
-) -> tuple[list[int], Categories]:
-    """Find the category of each class of a model.
-
-    Returns:
-        The row of the category of each class, -1 for one that is not wanted; and the categories: those the set or the
-        format has, or else the model's own.
-    """
-    for name in (*wanted, *class_map):
-        if name not in card.classes:
-            raise UsageError(f"class {name!r}: {card.name} does not know it; it knows {', '.join(card.classes)}")
-    names = {name: class_map.get(name, name) for name in card.classes if not wanted or name in wanted}
-    known = list(found.categories)
-    if format == "isaid" and not known:
-        known = list(enumerate(ISAID_CLASSES, start=1))
-    if not known:
-        own = list(dict.fromkeys(target for target in names.values() if target))
-        known = list(enumerate(own, start=1))
-    rows = {name: row for row, (_, name) in reversed(list(enumerate(known)))}
-    alike = {_normalised(name): row for name, row in rows.items()}
-    targets = [-1] * len(card.classes)
-    for index, name in enumerate(card.classes):
-        target = names.get(name, "")
-        if not target:
-            continue
-        row = rows.get(target, alike.get(_normalised(target)))
-        if row is None:
-            listed = ", ".join(name for _, name in known)
-            raise UsageError(
-                f"class {target!r} of the model is none of the set's ({listed});"
-                f" name it with --class-map {name}=..., or drop it with --class-map {name}="
-            )
-        targets[index] = row
-    return targets, Categories(tuple(number for number, _ in known), tuple(name for _, name in known))
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 def _run(
@@ -296,7 +255,7 @@ def _manifest(run: SetRun, key: RunKey, summary: SetSummary, categories: Categor
         "run": summary.run,
         "d2det": key.version,
         "set": {"path": summary.set, "kind": run.set.kind, **key.scene},
-        "image_ids": dict(zip(map(str, images.names), images.ids.tolist(), strict=True)),
+        "image_ids": None if run.set.kind == "coco" else dict(zip(images.names, images.ids.tolist(), strict=True)),
         "categories": dict(zip(categories.names, categories.ids, strict=True)),
         "model": key.model,
         "settings": key.settings,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, ValidationError
 
 from d2det_geo.annotations import Images
+from d2det_geo.data.formats.coco import read_set
 from d2det_geo.data.formats.files import IMAGE_SUFFIXES, files_in, natural_key
+from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.image_files import ImageFiles
 from d2det_geo.errors import InputError, UsageError
 
@@ -34,30 +34,6 @@ class ImageSet:
     files: ImageFiles
     categories: tuple[tuple[int, str], ...]
     """Number and name of each, where the set says; empty where it does not."""
-
-
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
-
-
-class _ImageRow(_Row):
-    id: int
-    file_name: Annotated[str, Field(min_length=1)]
-    width: NonNegativeInt = 0
-    height: NonNegativeInt = 0
-    gsd_m: PositiveFloat | None = None
-
-
-class _CategoryRow(_Row):
-    id: int
-    name: Annotated[str, Field(min_length=1)]
-
-
-class _Listing(_Row):
-    """What is read of a COCO file; annotations are left alone, and need not be there."""
-
-    images: Annotated[list[_ImageRow], Field(min_length=1)]
-    categories: list[_CategoryRow] = []
 
 
 def open_set(path: Path, images: Path | None = None, *, sequences: bool | None = None) -> ImageSet:
@@ -95,31 +71,9 @@ def open_set(path: Path, images: Path | None = None, *, sequences: bool | None =
 
 
 def _listed(path: Path, folder: Path) -> ImageSet:
-    try:
-        listing = _Listing.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a COCO JSON file") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        raise InputError(f"{path}: {where or 'top level'}: {first['msg']}; correct the file") from error
-    rows = listing.images
-    _refuse_repeated(path, "images", [row.id for row in rows])
-    _refuse_repeated(path, "images", [row.file_name for row in rows])
-    _refuse_repeated(path, "categories", [row.id for row in listing.categories])
-    images = Images(
-        names=np.array([row.file_name for row in rows], dtype=object),
-        ids=np.array([row.id for row in rows], np.int64),
-        sizes=np.array([(row.width, row.height) for row in rows], np.int64),
-        gsd_m=np.array([row.gsd_m or np.nan for row in rows], np.float64),
-    )
-    return _set(path, "coco", folder, images, [(row.id, row.name) for row in listing.categories])
-
-
-def _refuse_repeated(path: Path, key: str, values: Sequence[int | str]) -> None:
-    value, count = Counter(values).most_common(1)[0] if values else (0, 0)
-    if count > 1:
-        raise InputError(f"{path}: {key}: {value!r} appears {count} times; make it unique")
+    listing = read_set(path, Reading())
+    images = replace(listing.images, groups=None, windows=None)  # what a chip was cut from does not matter here
+    return _set(path, "coco", folder, images, list(zip(listing.class_ids, listing.classes, strict=True)))
 
 
 def _of_sequences(path: Path, found: dict[str, list[str]]) -> ImageSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol, cast
 
@@ -18,6 +18,7 @@ from d2det_geo.detections import Detections
 from d2det_geo.errors import D2DetError, OutputExistsError, UsageError
 from d2det_geo.pipeline.folder import atomic_folder, check_folder
 from d2det_geo.pipeline.manifest import read_manifest
+from d2det_geo.pipeline.predict_set_classes import Categories
 from d2det_geo.pipeline.predict_set_images import ImageSet
 from d2det_geo.runs import full_counts
 from d2det_geo.vector.output import atomic_path
@@ -45,14 +46,6 @@ class Sink(Protocol):
             masks: one for each, if the network gives any.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Categories:
-    """Classes as the results name and number them."""
-
-    ids: tuple[int, ...]
-    names: tuple[str, ...]
 
 
 def check_target(out: Path, format: str, *, overwrite: bool) -> None:
@@ -121,7 +114,7 @@ class CocoResults:
         """Add an image."""
         corners = np.round(found.boxes, BOX_DIGITS)
         boxes = np.round(np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]), BOX_DIGITS).tolist()
-        scores = np.round(found.scores.astype(np.float64), SCORE_DIGITS).tolist()
+        scores = _rounded(found.scores).tolist()
         counts = None if masks is None else full_counts(masks, *size)
         number = int(self._images.ids[row])
         for index, label in enumerate(found.labels.tolist()):
@@ -145,7 +138,7 @@ class Collected:
         self._sizes = images.sizes.copy()
         self._rows: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
         self._boxes, self._labels = [np.zeros((0, 4))], [np.zeros(0, np.int64)]
-        self._scores = [np.zeros(0)]
+        self._scores: list[NDArray[np.float64]] = [np.zeros(0)]
         self._outlines: list[Runs] = []
         self._masked = False
 
@@ -155,7 +148,7 @@ class Collected:
         self._rows.append(np.full(len(found), row, np.int64))
         self._boxes.append(np.round(found.boxes, BOX_DIGITS))
         self._labels.append(found.labels)
-        self._scores.append(np.round(found.scores.astype(np.float64), SCORE_DIGITS))
+        self._scores.append(_rounded(found.scores))
         if masks is not None:
             self._masked = True
             self._outlines.extend(masks)
@@ -166,10 +159,8 @@ class Collected:
         outlines = np.empty(len(rows), dtype=object) if self._masked else None
         if outlines is not None:
             outlines[:] = self._outlines
-        images = self._images
-        known = Images(images.names, images.ids, self._sizes, images.groups, images.windows, images.gsd_m, images.tags)
         return Annotations(
-            images=known,
+            images=replace(self._images, sizes=self._sizes),
             classes=self._categories.names,
             image=rows,
             boxes=np.concatenate(self._boxes),
@@ -177,7 +168,13 @@ class Collected:
             ignored=np.zeros(len(rows), np.bool_),
             scores=np.concatenate(self._scores),
             outlines=outlines,
+            class_ids=self._categories.ids,
         )
+
+
+def _rounded(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide: NDArray[np.float64] = scores.astype(np.float64)
+    return np.round(wide, SCORE_DIGITS)
 
 
 def _own_files(folder: Path) -> set[str]:

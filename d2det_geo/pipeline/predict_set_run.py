@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,15 @@ Size = tuple[int, int]
 Pixels = NDArray[np.uint8]
 Give = Callable[[int, Size, Detections], None]
 """Called with the row of an image, its size, px, and its detections in px of the image, by falling score."""
+
+
+class _Image(NamedTuple):
+    pixels: Pixels
+    """At the GSD of the network."""
+    size: Size
+    """Before that, px."""
+    stamp: dict[str, int]
+    """By which the file is known again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,30 +112,26 @@ class SetRun:
             for row in range(batch.first, batch.last)
         )
 
-    def _stamp(self, row: int) -> dict[str, int | None]:
+    def _stamp(self, row: int) -> dict[str, int]:
         """Say by what the file of an image is known again; of one that is missing, by nothing."""
         with suppress(D2DetError, OSError):
             about = self.set.files.path(row).stat()
             return {f"{row}.bytes": about.st_size, f"{row}.changed": about.st_mtime_ns}
         return {f"{row}.bytes": -1, f"{row}.changed": -1}
 
-    def _decoded(self, row: int) -> tuple[Pixels, Size, dict[str, int | None]] | Exception:
+    def _decoded(self, row: int) -> _Image | Exception:
         try:
             stamp = self._stamp(row)
             pixels = self.set.files.decode(row)
             size = (pixels.shape[2], pixels.shape[1])
-            return resampled(pixels, *self._grid(row, size)), size, stamp
+            return _Image(resampled(pixels, *self._grid(row, size)), size, stamp)
         except (D2DetError, OSError, MemoryError) as error:
             return error
 
-    def _seen(
-        self,
-        first: int,
-        last: int,
-        images: Iterator[tuple[int, tuple[Pixels, Size, dict[str, int | None]] | Exception]],
-    ) -> Batch:
+    def _seen(self, first: int, last: int, images: Iterator[tuple[int, _Image | Exception]]) -> Batch:
         """Look at the images of a pack; chips of one size share batches, in the order of the images."""
-        before, facts = self.tally.counts(), {}
+        before = self.tally.counts()
+        facts: dict[str, int] = {}
         looked = _Looked(self.network, self.tally)
         for row in range(first, last):
             with self.tally.timed("read"):
@@ -134,15 +139,14 @@ class SetRun:
             if isinstance(image, Exception):
                 self._fail(row, image)
                 continue
-            pixels, size, stamp = image
-            facts |= stamp | {f"{row}.width": size[0], f"{row}.height": size[1]}
-            grid = (pixels.shape[2], pixels.shape[1])
+            facts |= image.stamp | {f"{row}.width": image.size[0], f"{row}.height": image.size[1]}
+            grid = (image.pixels.shape[2], image.pixels.shape[1])
             for window in chosen_windows(grid, self.chip_size, self.network.overlap, None, self.tally):
-                looked.add(row, window, pixels)
+                looked.add(row, window, image.pixels)
         parts = looked.finish()
         facts |= {f"{row}.parts": len(some) for row, some in parts.items()}
-        counts = self.tally.since(before) | {name: value for name, value in facts.items() if value is not None}
-        return Batch(first, last, [part for row in range(first, last) for part in parts.get(row, [])], counts)
+        given = [part for row in range(first, last) for part in parts.get(row, [])]
+        return Batch(first, last, given, self.tally.since(before) | facts)
 
     def _fail(self, row: int, error: Exception) -> None:
         if self.on_error == "fail":

@@ -7,7 +7,7 @@ import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import Annotations, Runs
-from d2det_geo.data.formats.runs import unpacked
+from d2det_geo.runs import pixels
 
 
 def corners(annotations: Annotations) -> NDArray[np.float64]:
@@ -62,9 +62,8 @@ def _rings(shapes: NDArray[np.object_]) -> NDArray[np.float64]:
 def _hulls(masks: NDArray[np.object_]) -> NDArray[np.object_]:
     """Give the convex hulls ``[N]`` of masks' pixels: the first and the last one of each column tell them."""
     hulls = np.empty(len(masks), dtype=object)
-    counts = unpacked([runs.counts for runs in masks])
-    for row, (runs, lengths) in enumerate(zip(masks, np.split(counts.counts, counts.first[1:]), strict=True)):
-        mask = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(runs.width, runs.height)
+    for row, runs in enumerate(masks):
+        mask = pixels(runs).T
         columns = np.flatnonzero(mask.any(axis=1))
         first, last = mask[columns].argmax(axis=1), runs.height - mask[columns][:, ::-1].argmax(axis=1)
         points = np.vstack([np.column_stack((columns + right, y)) for y in (first, last) for right in (0, 1)])
