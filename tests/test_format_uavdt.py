@@ -16,6 +16,7 @@ from d2det_geo.data.formats.uavdt_remarks import remarks
 from d2det_geo.data.formats.uavdt_sequences import LENGTHS, TEST, TRAIN, listed_attributes
 from d2det_geo.data.formats.uavdt_write import write, write_results
 from d2det_geo.errors import InputError
+from d2det_geo.pipeline.evaluate import evaluate_files
 
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -472,3 +473,14 @@ def outcome(function, *arguments):
         return function(*arguments), ""
     except InputError as error:
         return None, str(error)
+
+
+def test_the_released_folder_of_both_parts_is_judged_by_the_test_part(tmp_path):
+    for name in ("M0101", "M0203"):
+        put(tmp_path / "GT" / f"{name}_gt_whole.txt", "1,1,10,10,50,30,1,1,1")
+    put(tmp_path / "res" / "M0203.txt", "1,-1,10,10,50,30,0.9,1,1")
+    found = evaluate_files(tmp_path / "GT", tmp_path / "res", protocol="uavdt")
+    assert found.metrics["ap"] == 1
+    assert any("holds both parts of UAVDT; the test sequences are judged" in notice for notice in found.notices)
+    with pytest.raises(InputError, match=r"M0203.txt:1: the truth has no sequence 'M0203'"):
+        evaluate_files(tmp_path / "GT", tmp_path / "res", protocol="uavdt", split="train")
