@@ -26,6 +26,11 @@ class DataSettings(Section):
     overlap: int = Field(128, ge=0, description="of neighbouring chips in validation and prediction, px")
     class_map: dict[str, str] = Field({}, description="class in the data -> class of the model; empty drops it")
     ignore: tuple[str, ...] = Field((), description="classes of the data that mean ignore region")
+    ignore_regions: Literal["none", "blackout", "mask-loss"] = Field(
+        "mask-loss",
+        description="in training, ignore regions are 'none': background; 'blackout': black, without the objects in "
+        "them; 'mask-loss': neither right nor wrong. Validation always leaves them out",
+    )
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Self:

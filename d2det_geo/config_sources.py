@@ -35,6 +35,24 @@ class CocoSource(Section):
     weight: float = Field(1.0, gt=0)
 
 
+class DatasetSource(Section):
+    """A data set in one of the formats ``d2det convert`` reads."""
+
+    kind: Literal["dataset"]
+    format: str = Field(description="uavdt, visdrone, dota, isaid, isaid-png, coco, yolo or voc")
+    path: Path = Field(description="its labels: a file or a folder, as the format has it")
+    images: Path | None = Field(None, description="folder of the images; default: that of the labels")
+    class_names: tuple[str, ...] = Field((), description="in the order of the format's numbers, where it has numbers")
+    split: Literal["train", "test"] | None = Field(None, description="uavdt: the part of the benchmark to read")
+    leave_out: tuple[str, ...] = Field((), description="sequences or image names that are not used, such as M0207")
+    empty_images: bool | None = Field(
+        None, description="use images without objects, as background; default: yes, but no frames of uavdt"
+    )
+    exact: bool = Field(False, description="isaid-png: masks as they are, not the devkit's polygons")
+    gsd_m: float | None = Field(None, gt=0, description="metres per pixel, where the images do not say")
+    weight: float = Field(1.0, gt=0)
+
+
 class TownSource(Section):
     """Procedural towns, drawn from seeds ``first_seed`` to ``first_seed + towns - 1``."""
 
@@ -46,4 +64,4 @@ class TownSource(Section):
     weight: float = Field(1.0, gt=0)
 
 
-Source = Annotated[GeoSource | CocoSource | TownSource, Field(discriminator="kind")]
+Source = Annotated[GeoSource | CocoSource | DatasetSource | TownSource, Field(discriminator="kind")]

@@ -372,7 +372,8 @@ EVALUATE_ERRORS = {
     ),
     ("--truth", "roofs.gpkg", "--pred", "roofs.gpkg", "--fail-under", "map=1"): (
         2,
-        "--fail-under map=1: give METRIC=VALUE, METRIC one of ap, ap50, ap75, precision, recall, f1",
+        "--fail-under map: no such metric; there are ap, ap50, ap75, precision, recall, f1, score_threshold;"
+        " of one class, CLASS.METRIC (building)",
     ),
     ("--truth", "roofs.gpkg", "--pred", "roofs.gpkg", "--class-map", "car"): (
         2,

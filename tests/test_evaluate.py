@@ -43,10 +43,12 @@ def test_metrics_by_hand(files, tmp_path):
     assert report.metrics["f1"] == pytest.approx(2 / 3)
     assert report.metrics["score_threshold"] == 0.7
     assert report.counts == {
+        "images": 1,
         "truths": 3,
         "truths_ignored": 0,
         "predictions": 3,
         "predictions_ignored": 0,
+        "predictions_capped": 0,
         "ignore_regions": 0,
     }
     assert (report.protocol, report.iou, report.notices) == ("geo", "segm", ())
@@ -58,7 +60,7 @@ def test_metrics_by_hand(files, tmp_path):
 def test_json_has_the_keys_of_the_contract(files):
     document = evaluate_files(*files).to_json()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     keys = ["ap", "ap50", "ap75", "precision", "recall", "f1", "score_threshold"]
     assert list(document["metrics"]) == keys
     assert document["per_class"]["building"] == {
@@ -168,10 +170,12 @@ def test_ignore_classes_are_regions_for_every_class(tmp_path):
     ignoring = evaluate_files(truth, found, **options, ignore=("unclear",))
     assert (ignoring.metrics["ap50"], ignoring.metrics["precision"]) == (1.0, 1.0)
     assert ignoring.counts == {
+        "images": 1,
         "truths": 2,
         "truths_ignored": 0,
         "predictions": 2,
         "predictions_ignored": 1,
+        "predictions_capped": 0,
         "ignore_regions": 2,
     }
     assert list(ignoring.per_class) == ["house"]
@@ -283,8 +287,9 @@ def test_a_named_class_field_must_exist(files):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "voc"}, "protocol 'voc' is unknown; choose one of geo, coco"),
-        ({"iou": "mask"}, "iou 'mask' is unknown; choose one of bbox, segm"),
+        ({"protocol": "map"}, "protocol 'map' is unknown; choose one of coco, dota-task1, .*, geo, .*, voc"),
+        ({"iou": "mask"}, "iou 'mask': protocol geo compares by segm or bbox"),
+        ({"protocol": "uavdt", "iou": "segm"}, "protocol uavdt compares by bbox"),
         ({"score": math.nan}, "score must be a finite number, got nan"),
         ({"protocol": "coco", "aoi": Path("a.geojson")}, "aoi needs protocol geo"),
     ],
@@ -323,7 +328,7 @@ def test_bad_files_are_one_line(files, tmp_path, protocol, name, role):
 def coco_files(folder: Path) -> dict[str, Path]:
     boxes = [[0, 0, 40, 40], [200, 0, 40, 40]]
     truth = {
-        "images": [{"id": 5, "height": 300, "width": 400}],
+        "images": [{"id": 5, "file_name": "a.png", "height": 300, "width": 400}],
         "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "truck"}],
         "annotations": [
             {"id": index, "image_id": 5, "category_id": 1 + index, "bbox": box} for index, box in enumerate(boxes)
@@ -340,18 +345,21 @@ def coco_files(folder: Path) -> dict[str, Path]:
 def test_coco_end_to_end(tmp_path):
     files = coco_files(tmp_path)
     report = evaluate_files(**files, protocol="coco", iou="bbox")
-    assert (report.metrics["ap"], report.per_class["truck"]["ap"], report.per_class["car"]["ap"]) == (0.5, 1.0, 0.0)
+    scores = (report.metrics["ap"], report.per_class["truck"]["ap"], report.per_class["car"]["ap"])
+    assert scores == pytest.approx((0.5, 1.0, 0.0), abs=1e-12)
     assert (report.metrics["precision"], report.metrics["recall"], report.metrics["score_threshold"]) == (
         1.0,
         0.5,
         0.75,
     )
     merged = evaluate_files(**files, protocol="coco", iou="bbox", class_map={"car": "vehicle", "truck": "vehicle"})
-    assert merged.metrics["ap"] == 1.0
+    assert merged.metrics["ap"] == pytest.approx(1.0)
     dropped = evaluate_files(**files, protocol="coco", iou="bbox", class_map={"car": "", "van": ""})
     assert (dropped.counts["truths"], dropped.notices) == (1, ("class rules name van, which neither file has",))
     ignoring = evaluate_files(**files, protocol="coco", iou="bbox", ignore=["car"])
-    assert (ignoring.metrics["ap"], ignoring.counts["ignore_regions"]) == (1.0, 1)
+    assert (ignoring.metrics["ap"], ignoring.counts["ignore_regions"]) == (pytest.approx(1.0), 1)
     assert ignoring.counts["predictions_ignored"] == 1
-    with pytest.raises(InputError, match=r"truth.json: annotations\[0\].segmentation is missing"):
+    with pytest.raises(
+        InputError, match=r"truth.json: object 0 \(of image a.png\) has a box and no outline .* --iou bbox"
+    ):
         evaluate_files(**files, protocol="coco")

@@ -9,7 +9,7 @@ from pycocotools.cocoeval import COCOeval
 
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.classes import ClassRules
-from d2det_geo.metrics.coco import score_coco
+from d2det_geo.metrics.coco_documents import score_documents
 from d2det_geo.metrics.coco_input import decoded_runs, parse_results, parse_truth
 
 
@@ -36,7 +36,7 @@ def results_of(*rows):
 
 def evaluate(truth, results, iou="bbox", rules=None, score=None):
     parsed = parse_truth(truth, iou, rules or ClassRules(), "truth.json")
-    return score_coco(parsed, parse_results(results, parsed, iou, "pred.json"), iou, score=score)
+    return score_documents(parsed, parse_results(results, parsed, iou, "pred.json"), iou, score=score)
 
 
 FIRST, SECOND, FAR = (0, 0, 40, 40), (200, 0, 40, 40), (500, 200, 40, 40)

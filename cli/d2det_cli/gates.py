@@ -6,29 +6,47 @@ from collections.abc import Mapping, Sequence
 
 from d2det_geo.errors import GateError, UsageError
 
-METRICS = ("ap", "ap50", "ap75", "precision", "recall", "f1")
+_SHOWN = 12  # classes named in a message
 
 
 def parse_gates(texts: Sequence[str]) -> dict[str, float]:
-    """Read ``ap50=0.6`` and the like, before the work whose result they judge."""
+    """Read ``ap50=0.6`` or ``ship.ap=0.5`` and the like, before the work whose result they judge."""
     gates = {}
     for text in texts:
-        metric, _, value = text.partition("=")
+        metric, _, value = text.rpartition("=")
         try:
-            gates[metric] = float(value)
+            gates[metric.strip()] = float(value)
         except ValueError:
             metric = ""
-        if metric not in METRICS:
-            raise UsageError(f"--fail-under {text}: give METRIC=VALUE, METRIC one of {', '.join(METRICS)}")
+        if not metric.strip():
+            raise UsageError(f"--fail-under {text}: give METRIC=VALUE, such as ap50=0.6, or ship.ap=0.5 of one class")
     return gates
 
 
-def check_gates(metrics: Mapping[str, float], gates: Mapping[str, float]) -> None:
+def check_gates(
+    metrics: Mapping[str, float], gates: Mapping[str, float], per_class: Mapping[str, Mapping[str, float]] | None = None
+) -> None:
     """Compare scores with their bars; an undefined score (NaN) is below every bar.
+
+    Args:
+        metrics: name -> score.
+        gates: name -> bar; of one class, ``CLASS.METRIC``.
+        per_class: class -> name -> score.
 
     Raises:
         GateError: the message names every score below its bar.
+        UsageError: there is no such metric or class; the message names those there are.
     """
-    low = [f"{name} {metrics[name]:.4f} < {bar:g}" for name, bar in gates.items() if not metrics[name] >= bar]
+    known = {f"{name}.{metric}": value for name, item in (per_class or {}).items() for metric, value in item.items()}
+    known |= metrics
+    for name in gates:
+        if name not in known:
+            classes = [*(per_class or {})]
+            shown = ", ".join(classes[:_SHOWN]) + (", ..." if len(classes) > _SHOWN else "")
+            raise UsageError(
+                f"--fail-under {name}: no such metric; there are {', '.join(metrics)}; of one class, CLASS.METRIC"
+                f" ({shown or 'there are no classes'})"
+            )
+    low = [f"{name} {known[name]:.4f} < {bar:g}" for name, bar in gates.items() if not known[name] >= bar]
     if low:
         raise GateError(f"below the bar: {', '.join(low)}")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from d2det_cli.convert import convert
 from d2det_cli.demo import demo
 from d2det_cli.doctor import doctor
 from d2det_cli.evaluate import evaluate
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: quick to load, easy to grep
     pretty_exceptions_enable=False,  # a bug shows Python's own traceback
 )
-for command in (predict, plan, train, tile, evaluate, models, demo, doctor, import_weights):
+for command in (predict, plan, train, tile, convert, evaluate, models, demo, doctor, import_weights):
     app.command()(command)
 app.add_typer(selftest, name="selftest")
 

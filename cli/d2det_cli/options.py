@@ -62,6 +62,18 @@ Score = Annotated[
     float | None, typer.Option(min=0, max=1, metavar="S", help="Least score, 0 to 1.  [default: the model's]")
 ]
 
+# Image sets
+AsSet = Annotated[
+    bool, typer.Option("--as-set", help="The folder is an image set, not scenes: image ids, results for protocols.")
+]
+Images = Annotated[Path | None, typer.Option(metavar="DIR", help="Images of a COCO JSON.  [default: its folder]")]
+ModelClassMap = Annotated[
+    str,
+    typer.Option(
+        "--class-map", metavar="A=B,...", help="Model's class -> the set's; an empty one drops.", show_default=False
+    ),
+]
+
 # Classes
 Classes = Annotated[str, typer.Option(metavar="A,B", help="Only objects of these.", show_default=False)]
 ClassField = Annotated[str, typer.Option(metavar="NAME", help="Attribute that holds the class.")]
@@ -79,7 +91,11 @@ OutFile = Annotated[
 OutDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of outputs, for several scenes.")]
 Format = Annotated[
     str | None,
-    typer.Option(metavar="F", help="geojson, geojsonseq, gpkg, flatgeobuf, geoparquet, shapefile, coco."),
+    typer.Option(
+        metavar="F",
+        help="geojson, geojsonseq, gpkg, flatgeobuf, geoparquet, shapefile, coco; of image sets: coco-results, isaid,"
+        " dota-task1, dota-task2, uavdt, visdrone.",
+    ),
 ]
 Crs = Annotated[
     str | None, typer.Option(metavar="CRS", help="Of the output, such as EPSG:3857.  [default: the scene's]")

@@ -11,6 +11,7 @@ from d2det_cli import options, texts
 from d2det_cli.failures import GO_ON
 from d2det_cli.options import OnError
 from d2det_cli.progress import ProgressMode
+from d2det_geo.errors import UsageError
 
 
 def predict(
@@ -23,6 +24,9 @@ def predict(
     model: options.Model = "buildings",
     score: options.Score = None,
     classes: options.Classes = "",
+    as_set: options.AsSet = False,
+    images: options.Images = None,
+    class_map: options.ModelClassMap = "",
     aoi: options.Aoi = None,
     bbox: options.BBox = None,
     device: options.Device = "auto",
@@ -47,11 +51,12 @@ def predict(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find the objects of scenes and write their outlines.
+    """Find the objects of scenes and write their outlines, or those of an image set for a protocol to judge.
 
     Example: d2det predict town.tif -o buildings.gpkg --score 0.4
     """
     from d2det_cli.predictions import Talk, predict_into
+    from d2det_cli.sets import is_set, predict_images
 
     if out != "-":
         ctx.meta[GO_ON] = f"go on with: {texts.resuming(sys.argv)}"
@@ -61,4 +66,10 @@ def predict(
     what |= {"simplify": simplify, "regularize": regularize, "max_memory": texts.parse_size(max_memory)}
     what |= {"bbox": texts.parse_bbox(bbox), **texts.parse_tta(tta)}
     where = {"format": format, "crs": crs, "overwrite": overwrite, "resume": resume}
-    predict_into(scenes, out, out_dir, model, on_error, Talk(show, verbose, quiet, as_json), where, what)
+    talk, about = Talk(show, verbose, quiet, as_json), {"images": images, "class_map": texts.parse_class_map(class_map)}
+    if is_set(scenes, format, out, as_set):
+        predict_images(scenes, out, out_dir, model, talk, where, about | {"on_error": str(on_error)}, what)
+    elif any(about.values()):
+        raise UsageError("--images and --class-map belong to an image set; give a COCO JSON file, or --as-set")
+    else:
+        predict_into(scenes, out, out_dir, model, on_error, talk, where, what)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from d2det_geo.pipeline.demo import DemoReport
-    from d2det_geo.pipeline.evaluate import Report
     from d2det_geo.pipeline.selftest.errors import Errors
     from d2det_geo.pipeline.selftest.geo import GeoCheck
 
@@ -31,20 +30,6 @@ def table(rows: Sequence[Sequence[str]], right: int | None = None) -> str:
 def number(value: float) -> str:
     """Show a score; one that is not defined is a dash."""
     return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def scores_table(report: Report) -> str:
-    """Show an evaluation: one row for everything, one for each class if there are several."""
-    rows = [["", *SCORES, "truth", "found"], _scores_row("all", {**report.metrics, **report.counts})]
-    if len(report.per_class) > 1:
-        rows += [_scores_row(name, values) for name, values in report.per_class.items()]
-    threshold = number(report.metrics["score_threshold"])
-    return f"{table(rows, right=1)}\nprecision, recall and f1 at IoU 0.5 and score {threshold}"
-
-
-def _scores_row(name: str, values: Mapping[str, float]) -> list[str]:
-    sizes = (f"{values[key]:.0f}" for key in ("truths", "predictions"))
-    return [name, *(number(values[key]) for key in SCORES), *sizes]
 
 
 def demo_table(demo: DemoReport) -> str:

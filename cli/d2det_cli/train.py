@@ -58,5 +58,7 @@ def train(
         start: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "max_steps": max_steps, "device": device}
         summary = run(settings, out, **start, progress=stepped, command=command)
     if not quiet:
+        for notice in summary.notices:
+            say(f"notice: {notice}")
         scores = "".join(f", {name} {value:.3f}" for name, value in summary.scores.items())
         say(f"{summary.bundle}: {summary.steps} steps in {summary.seconds / 60:.1f} min{scores}")

@@ -31,7 +31,7 @@ class TrainingChip:
     """A chip of side S and its truth, in px of the chip."""
 
     image: NDArray[np.uint8]
-    """``[3, S, S]``; 0 outside the image and outside its AOI."""
+    """``[3, S, S]``; 0 outside the image, outside its AOI, and where the image is hidden."""
     boxes: NDArray[np.float32]
     """``[G, 4]`` of the visible part of each object."""
     labels: NDArray[np.int64]
@@ -140,7 +140,10 @@ def _read_view(image: LabelledImage, size: int, view: Affine) -> tuple[Tensor, T
     y1, y2 = np.clip([math.floor(top) - 1, math.ceil(bottom) + 1], 0, image.height).tolist()
     pixels = image.read(x1, y1, x2 - x1, y2 - y1)
     known = np.ones(pixels.shape[1:], np.bool_)
+    origin = Affine.translation(x1, y1)
     if image.aoi is not None:
-        origin = Affine.translation(x1, y1)
         known = rasterize([image.aoi], known.shape, transform=origin, dtype=np.uint8).astype(np.bool_)
+    hidden = image.hidden[shapely.intersects(image.hidden, shapely.box(x1, y1, x2, y2))]
+    if len(hidden):
+        known &= rasterize(hidden, known.shape, transform=origin, dtype=np.uint8) == 0
     return warp(pixels, known, Affine.translation(-x1, -y1) @ view, size)

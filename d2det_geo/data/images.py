@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from d2det_geo.data.truth import Truth
+from d2det_geo.data.truth import Truth, no_geometries
 
 Read = Callable[[int, int, int, int], NDArray[np.uint8]]
 
@@ -32,6 +32,8 @@ class LabelledImage:
     """The only area that may be used, inside the image; None for all of it."""
     weight: float = 1.0
     """Factor on the share of chips this image gives."""
+    hidden: NDArray[np.object_] = field(default_factory=no_geometries)
+    """Shapely regions whose pixels are black in the chips."""
 
     def __post_init__(self) -> None:
         """Refuse an AOI that is empty or leaves the image."""

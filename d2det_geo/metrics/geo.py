@@ -74,8 +74,8 @@ def match_objects(
     _same_length(predictions, labels=labels, scores=scores, predictions_ignored=predictions_ignored)
     pairs = candidate_pairs(polygonal(truth), truth_labels, polygonal(predictions), labels, boxes=boxes)
     values = scores.astype(np.float64)
-    hits, ignored = match(pairs, truth_ignored, values, predictions_ignored)
-    return Matches(truth_labels, truth_ignored, labels, values, hits, ignored)
+    found, ignored = match(pairs, truth_ignored, values, predictions_ignored)
+    return Matches(truth_labels, truth_ignored, labels, values, (found >= 0) & ~ignored, ignored)
 
 
 def shares_inside(geometries: NDArray[np.object_], area: BaseGeometry) -> NDArray[np.float64]:
@@ -83,13 +83,16 @@ def shares_inside(geometries: NDArray[np.object_], area: BaseGeometry) -> NDArra
 
     Args:
         geometries: ``[N]`` polygons.
-        area: (multi)polygon in the same planar frame.
+        area: valid (multi)polygon in the same planar frame.
     """
-    objects = polygonal(geometries)
-    shapely.prepare(area)
-    shares: NDArray[np.float64] = shapely.contains(area, objects).astype(np.float64)
-    cut = (shares == 0) & shapely.intersects(area, objects) & (shapely.area(objects) > 0)
-    shares[cut] = shapely.area(shapely.intersection(objects[cut], area)) / shapely.area(objects[cut])
+    objects, parts = polygonal(geometries), shapely.get_parts(area)
+    shapely.prepare(parts)
+    rows, columns = shapely.STRtree(parts).query(objects, "intersects")
+    overlaps, areas = shapely.area(objects[rows]), shapely.area(objects)
+    cut = ~shapely.contains(parts[columns], objects[rows])
+    overlaps[cut] = shapely.area(shapely.intersection(objects[rows[cut]], parts[columns[cut]]))
+    inside = np.bincount(rows, overlaps, minlength=len(objects))
+    shares: NDArray[np.float64] = np.divide(inside, areas, out=np.zeros(len(objects)), where=areas > 0)
     return shares
 
 

@@ -66,7 +66,7 @@ def match(
     truth_ignored: NDArray[np.bool_],
     scores: NDArray[np.float64],
     predictions_ignored: NDArray[np.bool_],
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Give each prediction, by falling score, the best free truth; once per IoU threshold.
 
     pycocotools' rule: a truth that counts is preferred to an ignored one, then the higher IoU, then
@@ -80,37 +80,32 @@ def match(
         predictions_ignored: ``[P]``
 
     Returns:
-        hits and ignored, both ``[10, P]``: the prediction found a truth that counts; it is
-        neither right nor wrong.
+        found and ignored, both ``[10, P]``: the truth the prediction took, -1 for none; it is neither right nor wrong.
     """
     rank = np.empty(len(scores), np.intp)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     order = np.lexsort((-pairs.truths, -pairs.ious, truth_ignored[pairs.truths], rank[pairs.predictions]))
     truths, predictions, ious = pairs.truths[order], pairs.predictions[order], pairs.ious[order]
-    hits = np.zeros((len(IOU_THRESHOLDS), len(scores)), bool)
-    ignored = np.zeros_like(hits)
+    found = np.full((len(IOU_THRESHOLDS), len(scores)), -1, np.int32)
     for row, threshold in enumerate(IOU_THRESHOLDS):
         enough = ious >= threshold
-        found = _first_free(truths[enough], predictions[enough], len(truth_ignored), len(scores))
-        matched = found >= 0
-        on_ignored = np.zeros_like(matched)
-        on_ignored[matched] = truth_ignored[found[matched]]
-        hits[row] = matched & ~on_ignored
-        ignored[row] = on_ignored | (predictions_ignored & ~matched)
-    return hits, ignored
+        _take_free(truths[enough], predictions[enough], len(truth_ignored), found[row])
+    on_ignored = np.append(truth_ignored, False)[found]  # the last row stands for -1
+    return found, on_ignored | (predictions_ignored & (found < 0))
 
 
-def _first_free(
-    truths: NDArray[np.intp], predictions: NDArray[np.intp], truth_count: int, prediction_count: int
-) -> NDArray[np.intp]:
-    """Walk pairs in order of preference; return the truth each prediction takes, -1 for none."""
-    taken = [False] * truth_count
-    found = [-1] * prediction_count
-    for truth, prediction in zip(truths.tolist(), predictions.tolist(), strict=True):
-        if found[prediction] < 0 and not taken[truth]:
-            found[prediction] = truth
-            taken[truth] = True
-    return np.array(found, np.intp)
+def _take_free(truths: NDArray[np.intp], predictions: NDArray[np.intp], count: int, found: NDArray[np.int32]) -> None:
+    """Walk pairs in order of preference; enter into ``found [P]`` the one of ``count`` truths each prediction takes."""
+    # Where neither of a pair has another choice there is nothing to decide, and that is most of them.
+    alone = (np.bincount(truths, minlength=count)[truths] == 1) & (np.bincount(predictions)[predictions] == 1)
+    found[predictions[alone]] = truths[alone]
+    taken: set[int] = set()
+    choice: dict[int, int] = {}
+    for truth, prediction in zip(truths[~alone].tolist(), predictions[~alone].tolist(), strict=True):
+        if prediction not in choice and truth not in taken:
+            choice[prediction] = truth
+            taken.add(truth)
+    found[list(choice)] = list(choice.values())
 
 
 def _polygon_ious(first: NDArray[np.object_], second: NDArray[np.object_]) -> NDArray[np.float64]:

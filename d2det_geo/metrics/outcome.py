@@ -33,6 +33,13 @@ class Verdicts:
     """How average precision adds up."""
     pooled: bool = False
     """All classes were judged as one; otherwise numbers are means over classes."""
+    demanded: NDArray[np.bool_] | None = None
+    """``[T]`` truths in the recall denominator of average precision; None: those not ignored, as everywhere but in
+    VisDrone."""
+
+    def recall_denominator(self) -> NDArray[np.bool_]:
+        """Say ``[T]`` which truths average precision counts as to be found."""
+        return ~self.truth_ignored if self.demanded is None else self.demanded
 
     def hits(self, row: int = 0) -> NDArray[np.bool_]:
         """Say ``[P]`` which predictions are right at a threshold."""

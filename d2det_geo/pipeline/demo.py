@@ -103,7 +103,7 @@ def run_demo(
         seed=seed,
         truths=len(town.polygons),
         objects=summary.objects,
-        metrics=scores.metrics,
+        metrics=dict(scores.metrics),
         seconds=seconds,
         files=files,
         model=summary.model,

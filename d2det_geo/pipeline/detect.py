@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from typing import TypeVar
 
 from rasterio.windows import Window
 
@@ -26,6 +27,8 @@ Read = Callable[[Window], Chip]
 """Window in grid px -> its chip."""
 ReadAll = Callable[[Sequence[Window]], Generator[tuple[Window, Chip]]]
 """Windows in grid px -> each with its chip, in the same order."""
+Key = TypeVar("Key")
+Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
 """Called with the windows done and the windows in all."""
 
@@ -167,22 +170,22 @@ def _batches(
                 told(done, len(windows))
 
 
-def read_ahead(read: Read, windows: Iterable[Window], depth: int) -> Generator[tuple[Window, Chip]]:
-    """Read windows in order on one other thread, at most ``depth`` ahead of who consumes them.
+def read_ahead(read: Callable[[Key], Item], keys: Iterable[Key], depth: int) -> Generator[tuple[Key, Item]]:
+    """Read chips, or other things, in order on one other thread, at most ``depth`` ahead of who consumes them.
 
     An error of ``read`` is raised where its chip would have come. Whoever stops early, by an
     exception or Ctrl-C, waits for no more than the window being read.
     """
-    pending: deque[tuple[Window, Future[Chip]]] = deque()
+    pending: deque[tuple[Key, Future[Item]]] = deque()
     reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
     try:
-        for window in windows:
-            pending.append((window, reader.submit(read, window)))
+        for key in keys:
+            pending.append((key, reader.submit(read, key)))
             if len(pending) > depth:
-                first, chip = pending.popleft()
-                yield first, chip.result()
+                first, item = pending.popleft()
+                yield first, item.result()
         while pending:
-            first, chip = pending.popleft()
-            yield first, chip.result()
+            first, item = pending.popleft()
+            yield first, item.result()
     finally:
         reader.shutdown(wait=True, cancel_futures=True)

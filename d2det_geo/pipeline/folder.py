@@ -33,7 +33,7 @@ def atomic_folder(out: Path, *, overwrite: bool, own_files: Callable[[Path], Col
         OutputExistsError: it holds files, and ``overwrite`` is off or some are others.
         D2DetError: ``out`` is a file, or its parent is missing or cannot be written to.
     """
-    _check(out, overwrite, own_files)
+    check_folder(out, overwrite=overwrite, own_files=own_files)
     try:
         holder = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
     except OSError as error:
@@ -84,7 +84,7 @@ def resumable_folder(
         UsageError: the unfinished work is of another key.
         D2DetError: another process works on it, or nothing can be written there.
     """
-    _check(out, overwrite, own_files)
+    check_folder(out, overwrite=overwrite, own_files=own_files)
     work = unfinished_path(out)
     if work.exists() and not (overwrite or resume):
         raise OutputExistsError(f"{work}: left by an interrupted run; pass --resume to go on, or --overwrite")
@@ -163,7 +163,12 @@ def _unwritable(out: Path, error: OSError) -> D2DetError:
     return D2DetError(f"{out}: its parent folder cannot be written to ({error.strerror}); choose another")
 
 
-def _check(out: Path, overwrite: bool, own_files: Callable[[Path], Collection[str]]) -> None:
+def check_folder(out: Path, *, overwrite: bool, own_files: Callable[[Path], Collection[str]]) -> None:
+    """Refuse a folder that ``atomic_folder`` would not replace.
+
+    Raises:
+        OutputExistsError, D2DetError: as ``atomic_folder``.
+    """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise D2DetError(f"{out}: is not a folder; give the path of one")
     files = sorted(out.rglob("*")) if out.exists() else []

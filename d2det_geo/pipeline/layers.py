@@ -11,6 +11,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
+from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.classes import ClassRules
 from d2det_geo.metrics.geo import frame_for
@@ -18,6 +19,7 @@ from d2det_geo.vector.readers import Aoi, read_aoi, read_objects, reading_notice
 
 _CLASS = "class"  # the attribute d2det writes
 _ONLY_CLASS = "object"
+_SCORES = ("score", "confidence", "probability")  # what tools call it, the surest first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,10 +34,6 @@ class Layer:
     scores: NDArray[np.float64]
     """``[N]``; 1.0 where the file has none."""
 
-    def where(self, rows: NDArray[np.bool_]) -> Layer:
-        """Keep some of the rows."""
-        return Layer(self.path, self.geometries[rows], self.classes[rows], self.scores[rows])
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layers:
@@ -45,7 +43,33 @@ class Layers:
     predictions: Layer
     crs: pyproj.CRS | None
     """A local equal-area frame, m; None where neither file has a CRS."""
+    own_crs: pyproj.CRS | None
+    """Of the truth's file; of the predictions' where there is no truth."""
     notices: tuple[str, ...]
+
+    def annotations(self, name: str) -> tuple[Annotations, Annotations]:
+        """Give truth and predictions as sets of one image of this name; objects of dropped classes are left out."""
+        layers = (self.truth, self.predictions)
+        classes = tuple(sorted({str(name) for layer in layers for name in layer.classes if name}))
+        codes: dict[str | None, int] = {None: REGION}
+        codes.update({name: number for number, name in enumerate(classes)})
+        images = Images(np.array([name], object), np.ones(1, np.int64), np.zeros((1, 2), np.int64))
+
+        def annotated(layer: Layer, *, truth: bool) -> Annotations:
+            rows = np.array([name != "" and (truth or name is not None) for name in layer.classes], bool)
+            labels = np.array([codes[name] for name in layer.classes[rows]], np.int64)
+            return Annotations(
+                images=images,
+                classes=classes,
+                image=np.zeros(len(labels), np.int64),
+                boxes=shapely.bounds(layer.geometries[rows]).reshape(-1, 4),
+                labels=labels,
+                ignored=labels == REGION,
+                scores=None if truth else layer.scores[rows],
+                outlines=layer.geometries[rows],
+            )
+
+        return annotated(self.truth, truth=True), annotated(self.predictions, truth=False)
 
     def area(self, path: Path) -> Aoi:
         """Read an area of interest into the frame of the layers.
@@ -82,6 +106,7 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
     elif _in_pixels(truth) and not _in_pixels(pred):
         pred = read_objects(pred_path, crs="pixels")
     notices = [*reading_notices(truth, truth_path), *reading_notices(pred, pred_path)]
+    own_crs = truth.crs if len(truth) else pred.crs
     crs = _common_crs(truth, truth_path, pred, pred_path)
     if crs is not None:
         truth, pred = _projected(truth, crs, truth_path), _projected(pred, crs, pred_path)
@@ -95,12 +120,13 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
     )
     notices += rules.unused({name for column in names if column is not None for name in column})
     own, found = (None if column is None else _targets(column, rules) for column in names)
-    if "score" not in pred and len(pred):
-        notices.append(f"{pred_path}: has no attribute 'score'; every prediction scores 1.0")
+    scores, told = _scores(pred, pred_path)
+    notices += told
     return Layers(
         Layer(truth_path, _geometries(truth), _filled(own, found, truth, truth_path), np.ones(len(truth))),
-        Layer(pred_path, _geometries(pred), _filled(found, own, pred, pred_path), _scores(pred, pred_path)),
+        Layer(pred_path, _geometries(pred), _filled(found, own, pred, pred_path), scores),
         crs,
+        own_crs,
         tuple(notices),
     )
 
@@ -165,17 +191,20 @@ def _filled(
     return np.array([names[0] if names else _ONLY_CLASS] * len(frame), dtype=object)
 
 
-def _scores(frame: gpd.GeoDataFrame, path: Path) -> NDArray[np.float64]:
-    if "score" not in frame:
-        return np.ones(len(frame))
+def _scores(frame: gpd.GeoDataFrame, path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    """Return ``[P]`` scores, and what was taken for them where that is not ``score``."""
+    name = next((name for name in _SCORES if name in frame), None)
+    if name is None:
+        told = [f"{path}: has no attribute 'score'; every prediction scores 1.0"] if len(frame) else []
+        return np.ones(len(frame)), told
     try:
-        scores: NDArray[np.float64] = frame["score"].to_numpy(np.float64, na_value=np.nan)
+        scores: NDArray[np.float64] = frame[name].to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: attribute 'score' is not a number in every row ({error})") from error
+        raise InputError(f"{path}: attribute {name!r} is not a number in every row ({error})") from error
     wrong = np.flatnonzero(~np.isfinite(scores))
     if len(wrong):
-        raise InputError(f"{path}: feature {wrong[0]} has no finite 'score'; give every prediction one, or none at all")
-    return scores
+        raise InputError(f"{path}: feature {wrong[0]} has no finite {name!r}; give every prediction one, or none")
+    return scores, [] if name == _SCORES[0] else [f"{path}: has no attribute 'score'; {name!r} is taken for it"]
 
 
 def _attributes(frame: gpd.GeoDataFrame) -> str:

@@ -15,25 +15,19 @@ from d2det_geo.vector.output import check_output, remove_unfinished
 _REPLACES = "--overwrite --resume replaces what is of another run, and goes on with the rest"
 
 
-class Output:
-    """Where the result of a run goes."""
+class Kept:
+    """Where the result of a run goes, and what is kept of it while it is not complete."""
 
-    def __init__(self, path: Path, *, overwrite: bool, resume: bool, format: str | None) -> None:
-        """Refuse an output before any work is done for it.
+    def __init__(self, path: Path, *, overwrite: bool, resume: bool, units: str = "windows") -> None:
+        """Take an output that was checked.
 
         Args:
-            path: of the output.
+            path: of the output, a file or a folder.
             overwrite: replace what is there.
             resume: go on with what the same run left there; together with ``overwrite``, replace what another left.
-            format: name of the output's format; None lets the suffix say.
-
-        Raises:
-            UsageError: no such format.
-            OutputExistsError: it is there and neither is on.
-            D2DetError: it cannot be written.
+            units: what the ledger counts.
         """
-        check_output(path, overwrite=overwrite or resume, format=format)
-        self.path, self._overwrite, self._resume = path, overwrite, resume
+        self.path, self._overwrite, self._resume, self._units = path, overwrite, resume, units
 
     def complete(self, key: RunKey) -> dict[str, Any] | None:
         """Give the manifest of the output that a run to be resumed has already; None where there is work to do.
@@ -66,7 +60,7 @@ class Output:
                 if done == 0:
                     ledger.discard()
                 else:
-                    error.add_note(f"{done} windows are done and kept, the same command with --resume goes on")
+                    error.add_note(f"{done} {self._units} are done and kept, the same command with --resume goes on")
                 raise
 
     def _opened(self, key: RunKey) -> Ledger:
@@ -81,7 +75,29 @@ class Output:
             error.add_note(_REPLACES)
             raise
 
-    def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest, and drop the ledger: the output is there."""
+    def finish(self, manifest: dict[str, Any], *, keep: bool = False) -> None:
+        """Write the manifest, and drop the ledger, unless it is to be kept for what failed: the output is there."""
         write_manifest(self.path, manifest)
-        ledger_path(self.path).unlink(missing_ok=True)
+        if not keep:
+            ledger_path(self.path).unlink(missing_ok=True)
+
+
+class Output(Kept):
+    """Where the vector file of a run goes."""
+
+    def __init__(self, path: Path, *, overwrite: bool, resume: bool, format: str | None) -> None:
+        """Refuse an output before any work is done for it.
+
+        Args:
+            path: of the output.
+            overwrite: as of ``Kept``.
+            resume: as of ``Kept``.
+            format: name of the output's format; None lets the suffix say.
+
+        Raises:
+            UsageError: no such format.
+            OutputExistsError: it is there and neither is on.
+            D2DetError: it cannot be written.
+        """
+        check_output(path, overwrite=overwrite or resume, format=format)
+        super().__init__(path, overwrite=overwrite, resume=resume)

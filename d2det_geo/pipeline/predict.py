@@ -234,6 +234,12 @@ def _manifest(job: SceneJob, key: RunKey, summary: Summary) -> dict[str, Any]:
             "gsd_m": scene.gsd_m,
             "uncertainty_m": scene.uncertainty_m,
         },
+        "grid": {
+            "width": scene.grid_width,
+            "height": scene.grid_height,
+            "chip_size": job.chip_size,
+            "overlap": job.network.overlap,
+        },
         "scaling": scene.scaling,
         "model": key.model,
         "settings": key.settings,

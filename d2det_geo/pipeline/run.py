@@ -53,6 +53,8 @@ class TrainSummary:
     """spent training over all sessions"""
     scores: dict[str, float]
     """of the bundle on the validation data; empty without any"""
+    notices: tuple[str, ...] = ()
+    """what the user should know of the data"""
 
 
 @dataclass(slots=True)

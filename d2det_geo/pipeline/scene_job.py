@@ -33,7 +33,7 @@ from d2det_geo.raster.fingerprint import fingerprint, stamps
 from d2det_geo.raster.scene import Scene, open_scene
 from d2det_geo.vector.features import Features
 
-_CHIPS_PER_BATCH = {"cpu": 1, "cuda": 8}  # on a CPU two at once take as long as one after the other, and more memory
+CHIPS_PER_BATCH = {"cpu": 1, "cuda": 8}  # on a CPU two at once take as long as one after the other, and more memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +179,7 @@ def opened_job(path: str | Path, model: LoadedModel, options: PredictOptions, ta
         region, notices = region_of(options.aoi, options.bbox, scene)
         overlap = card.overlap if options.overlap is None else options.overlap
         chip_size = card.chip_size if options.chip_size is None else options.chip_size
-        batch_size = options.batch_size or _CHIPS_PER_BATCH[model.device.type]
+        batch_size = options.batch_size or CHIPS_PER_BATCH[model.device.type]
         detector = model.augmented(options.scales, flip=options.flip)
         wanted = None if region is None else touches(region, scene.scale)
         windows = chosen_windows((scene.grid_width, scene.grid_height), chip_size, overlap, wanted, tally)

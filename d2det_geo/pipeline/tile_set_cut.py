@@ -18,7 +18,6 @@ from pycocotools import mask as coco_mask
 from rasterio.windows import Window
 
 from d2det_geo.annotations import REGION, Annotations, Runs
-from d2det_geo.data.formats import runs as run_lengths
 from d2det_geo.data.formats.files import image_size, inside
 from d2det_geo.data.formats.registry import Reading, format_named
 from d2det_geo.errors import InputError, UsageError
@@ -29,6 +28,7 @@ from d2det_geo.pipeline.tile_set_plan import Plan, SceneJob
 from d2det_geo.places import mapped
 from d2det_geo.raster.source import open_dataset
 from d2det_geo.raster.windows import scene_windows
+from d2det_geo.runs import pixels
 from d2det_geo.vector.repair import polygonal
 
 IGNORE_CLASS = "ignore"
@@ -199,6 +199,4 @@ def _of_mask(runs: Runs, window: tuple[int, int, int, int]) -> Part:
 
 def _pixels(runs: Runs) -> NDArray[np.uint8]:
     """Paint ``[H, W]`` of a crop, 1 inside."""
-    counts = run_lengths.unpacked([runs.counts]).counts
-    values = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
-    return values.reshape(runs.width, runs.height).T
+    return pixels(runs).astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from d2det_geo.config import Config
@@ -51,7 +52,8 @@ def train(
     left = _left_by_former_run(out, config)
     if left and not (resume or overwrite):
         raise OutputExistsError(f"{out}: holds a training run; pass --resume to go on with it, or --overwrite")
-    chips, images = training_chips(config), validation_images(config)
+    notices: list[str] = []
+    chips, images = training_chips(config, notices.append), validation_images(config, notices.append)
     run = Run.start(config, out, place)
     if resume:
         run.state = load_checkpoint(out / checkpoint.FILE, config, run.network, run.average, run.optimiser)
@@ -63,7 +65,7 @@ def train(
         run.save()
         raise
     run.save()
-    return run.finish(images, command)
+    return replace(run.finish(images, command), notices=tuple(notices))
 
 
 def _left_by_former_run(out: Path, config: Config) -> list[Path]:

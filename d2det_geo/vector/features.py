@@ -30,6 +30,9 @@ class Layer:
     """Every class an object may have."""
     columns: dict[str, type]
     """Name and type of each attribute, in order: str, float, int or bool."""
+    colours: tuple[str, Mapping[str, tuple[int, int, int]]] | None = None
+    """What a GeoPackage is coloured by: an attribute, and red, green and blue, 0 to 255, of each of its values. None
+    is the class, in colours of its own choice."""
 
 
 @dataclass(frozen=True, slots=True)

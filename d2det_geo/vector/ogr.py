@@ -66,7 +66,7 @@ class OgrSink:
         if self._format == "shapefile":
             self._path.with_suffix(".shp").replace(self._path)  # GDAL writes small letters, whatever is asked for
         if self._format == "gpkg":
-            finish_geopackage(self._path, self._layer.classes, tuple(self._layer.columns), DATE)
+            finish_geopackage(self._path, self._layer, DATE)
 
     def abandon(self) -> None:
         """Let go of a file that will not be complete."""

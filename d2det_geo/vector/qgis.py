@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import colorsys
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from d2det_geo.vector.features import Layer
 
 _STYLE = "d2det"
 _TABLE = """
@@ -29,7 +32,7 @@ CREATE TABLE "layer_styles" (
 _TURN = 0.618034  # of the colour wheel from one class to the next: neighbours differ, however many there are
 
 
-def finish_geopackage(path: Path, classes: tuple[str, ...], columns: tuple[str, ...], date: str) -> None:
+def finish_geopackage(path: Path, layer: Layer, date: str) -> None:
     """Store a style in a GeoPackage of one layer, and make its dates ``date``, so that it is the same every time."""
     moment = f"{date}T00:00:00.000Z"
     with closing(sqlite3.connect(path)) as database, database:
@@ -37,7 +40,7 @@ def finish_geopackage(path: Path, classes: tuple[str, ...], columns: tuple[str, 
         database.execute(_TABLE)
         database.execute(
             "INSERT INTO layer_styles VALUES (1, '', '', ?, ?, ?, ?, '', 1, ?, '', NULL, ?)",
-            (table, column, _STYLE, style(classes, columns), "Outlines by class, class and score", moment),
+            (table, column, _STYLE, style(layer), f"Outlines by {coloured_by(layer)[0]}, class and score", moment),
         )
         database.execute(
             "INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('layer_styles', 'attributes',"
@@ -46,26 +49,36 @@ def finish_geopackage(path: Path, classes: tuple[str, ...], columns: tuple[str, 
         database.execute("UPDATE gpkg_contents SET last_change = ?", (moment,))
 
 
-def style(classes: tuple[str, ...], columns: tuple[str, ...]) -> str:
+def style(layer: Layer) -> str:
     """Write a QML style for polygons with columns ``class`` and ``score``; what has no such column is left out."""
-    by_class = "class" in columns
+    attribute, colours = coloured_by(layer)
+    labelled = "class" in layer.columns
     root = Element(
-        "qgis", version="3.28.0", styleCategories="Symbology|Labeling", labelsEnabled="1" if by_class else "0"
+        "qgis", version="3.28.0", styleCategories="Symbology|Labeling", labelsEnabled="1" if labelled else "0"
     )
-    if by_class:
-        renderer = SubElement(root, "renderer-v2", type="categorizedSymbol", attr="class", enableorderby="0")
+    if attribute in layer.columns:
+        renderer = SubElement(root, "renderer-v2", type="categorizedSymbol", attr=attribute, enableorderby="0")
         categories = SubElement(renderer, "categories")
-        for number, name in enumerate(classes):
+        for number, name in enumerate(colours):
             SubElement(categories, "category", symbol=str(number), value=name, label=name, render="true", type="string")
+        shown = list(colours.values())
     else:
         renderer = SubElement(root, "renderer-v2", type="singleSymbol", enableorderby="0")
+        shown = [colour(0)]
     symbols = SubElement(renderer, "symbols")
-    for number in range(len(classes) if by_class else 1):
-        _symbol(symbols, str(number), colour(number))
-    if by_class:
-        _labels(root, "score" in columns)
+    for number, rgb in enumerate(shown):
+        _symbol(symbols, str(number), rgb)
+    if labelled:
+        _labels(root, "score" in layer.columns)
     indent(root)
     return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{tostring(root, encoding='unicode')}\n"
+
+
+def coloured_by(layer: Layer) -> tuple[str, Mapping[str, tuple[int, int, int]]]:
+    """Say what decides the colours of a layer, and the colour of each value."""
+    if layer.colours is not None:
+        return layer.colours
+    return "class", {name: colour(number) for number, name in enumerate(layer.classes)}
 
 
 def colour(number: int) -> tuple[int, int, int]:

@@ -15,7 +15,8 @@ import numpy as np
 from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.coco_columns import read_areas, read_boxes, read_ids, read_images
 from d2det_geo.data.formats.coco_outlines import read_outlines
-from d2det_geo.data.formats.json_rows import Rows, load_json, looks_like
+from d2det_geo.data.formats.json_file import load_json, looks_like
+from d2det_geo.data.formats.json_rows import Rows
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.errors import InputError
 
@@ -73,12 +74,12 @@ def read(path: Path, reading: Reading) -> Annotations:
 
 
 def read_set(path: Path, reading: Reading) -> Set:
-    """Read the images and classes of a file that may have no annotations, as of a test set.
+    """Read the images and classes of a file that may have no annotations or categories, as of a test set.
 
     Raises:
         InputError: as ``read``.
     """
-    return _set(_truth(path), path, reading)
+    return _set({"categories": [], **_truth(path)}, path, reading)
 
 
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:

@@ -16,12 +16,12 @@ from pycocotools import mask as coco_mask
 
 from d2det_geo.annotations import Annotations, Runs
 from d2det_geo.data.formats import coco
-from d2det_geo.data.formats import runs as run_lengths
 from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.data.formats.isaid_classes import LABELS, normalised
-from d2det_geo.data.formats.json_rows import check_memory, load_json, parse_json
+from d2det_geo.data.formats.json_file import check_memory, load_json, parse_json
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.errors import InputError
+from d2det_geo.runs import whole_counts
 from d2det_geo.vector.repair import without_holes
 
 MEMBER = "instance_result.json"
@@ -110,7 +110,7 @@ def _rows(predictions: Annotations, numbers: NDArray[np.int64]) -> Iterator[str]
     for start in range(0, len(predictions), _AT_ONCE):
         part = predictions.rows(np.arange(start, min(start + _AT_ONCE, len(predictions))))
         sizes = part.images.sizes[part.image]
-        texts = run_lengths.whole_images([_runs(part, row, sizes[row]) for row in range(len(part))], sizes)
+        texts = whole_counts([_runs(part, row, sizes[row]) for row in range(len(part))], sizes)
         scores = np.ones(len(part)) if part.scores is None else part.scores
         columns = (part.images.ids[part.image], numbers[part.labels], scores, sizes)
         rows = zip(texts, *(column.tolist() for column in columns), strict=True)

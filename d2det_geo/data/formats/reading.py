@@ -6,7 +6,7 @@ The formats import this module, the registry imports the formats; so no format m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -27,6 +27,10 @@ class Reading:
     """The scene whose pixels a vector file is brought to."""
     exact: bool = False
     """iSAID id maps: masks as they are instead of the devkit's polygons and rules."""
+    split: Literal["train", "test"] | None = None
+    """UAVDT: the part of the benchmark to read where one folder holds both; None: all that is there."""
+    notices: list[str] = field(default_factory=list, compare=False)
+    """Filled by the reader: what the user should know about how the file was understood, one sentence each."""
 
 
 Read: TypeAlias = Callable[[Path, Reading], Annotations]
@@ -37,8 +41,9 @@ An image or class the truth does not have is an ``InputError`` with file and row
 Write: TypeAlias = Callable[[Annotations, Path], None]
 """Writes to a path that does not exist; the caller makes it atomic."""
 
-Holdable: TypeAlias = Literal["outlines", "ignored", "regions"]
-"""Masks; ignored objects of a class (crowds, difficult ones); regions ignored for all classes."""
+Holdable: TypeAlias = Literal["outlines", "rings", "ignored", "regions"]
+"""Outlines of any kind; only outlines of one ring; ignored objects of a class (crowds, difficult ones); regions ignored
+for all classes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from d2det_geo.data.formats import coco, coco_write, isaid, isaid_png, isaid_results
+from d2det_geo.data.formats import (
+    coco,
+    coco_write,
+    dota,
+    dota_results,
+    isaid,
+    isaid_png,
+    isaid_results,
+    uavdt,
+    uavdt_write,
+    vector,
+    visdrone,
+    voc,
+    yolo,
+    yolo_write,
+)
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
@@ -22,6 +37,24 @@ FORMATS: Mapping[str, Format] = {
         holds=frozenset({"outlines", "ignored", "regions"}),
         columns=frozenset({"id"}),
     ),
+    "dota": Format(
+        "DOTA v1.0, v1.5, v2.0: folder of labelTxt/*.txt",
+        read=dota.read,
+        write=dota.write,
+        holds=frozenset({"outlines", "ignored"}),
+        columns=frozenset({"difficult"}),
+    ),
+    "dota-task1": Format(
+        "DOTA Task 1, turned boxes: folder or zip of Task1_<class>.txt",
+        read_results=dota_results.read_task1,
+        write_results=dota_results.write_task1,
+        holds=frozenset({"outlines"}),
+    ),
+    "dota-task2": Format(
+        "DOTA Task 2, boxes: folder or zip of Task2_<class>.txt",
+        read_results=dota_results.read_task2,
+        write_results=dota_results.write_task2,
+    ),
     "isaid": Format(
         "iSAID's JSON, released or of the devkit; results as its server's zip",
         read=isaid.read,
@@ -30,6 +63,47 @@ FORMATS: Mapping[str, Format] = {
         holds=frozenset({"outlines"}),
     ),
     "isaid-png": Format("iSAID's images with their maps of instances and classes", read=isaid_png.read),
+    "uavdt": Format(
+        "UAVDT: folder GT (<sequence>_gt_whole.txt, _gt_ignore.txt); results: folder of <sequence>.txt",
+        read=uavdt.read,
+        read_results=uavdt.read_results,
+        write=uavdt_write.write,
+        write_results=uavdt_write.write_results,
+        holds=frozenset({"regions"}),
+        columns=frozenset(uavdt.SAID),
+    ),
+    "vector": Format(
+        "vector file of polygons over a raster; results with an attribute score",
+        read=vector.read,
+        read_results=vector.read_results,
+        write=vector.write,
+        write_results=vector.write,
+        holds=frozenset({"outlines"}),
+    ),
+    "visdrone": Format(
+        "VisDrone-DET: folder of annotations/*.txt; results: folder of one text file an image",
+        read=visdrone.read,
+        read_results=visdrone.read_results,
+        write=visdrone.write,
+        write_results=visdrone.write_results,
+        holds=frozenset({"ignored", "regions"}),
+        columns=frozenset(visdrone.SAID),
+    ),
+    "voc": Format(
+        "Pascal VOC: folder of XML files",
+        read=voc.read,
+        write=voc.write,
+        holds=frozenset({"ignored"}),
+        columns=frozenset({"difficult"}),
+    ),
+    "yolo": Format(
+        "YOLO: folder of text files, boxes or outlines; needs the images",
+        read=yolo.read,
+        read_results=yolo.read_results,
+        write=yolo_write.write,
+        write_results=yolo_write.write,
+        holds=frozenset({"rings"}),
+    ),
 }
 
 

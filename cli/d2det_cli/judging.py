@@ -1,0 +1,96 @@
+"""The options of ``d2det evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from d2det_cli import texts
+from d2det_geo.errors import UsageError
+
+PROTOCOLS = "coco, isaid, uavdt, uavdt-voc07, uavdt-coco3, uavdt-coco1, dota-task1, dota-task2, visdrone, geo or voc"
+
+Truth = Annotated[Path, typer.Option(metavar="PATH", help="What is there: a file or folder of the protocol's format.")]
+Pred = Annotated[Path, typer.Option(metavar="PATH", help="What was found.")]
+Protocol = Annotated[str, typer.Option(metavar="NAME", help=f"How they are compared: {PROTOCOLS}.")]
+Iou = Annotated[
+    str | None,
+    typer.Option(metavar="segm|bbox", help="Compare outlines or boxes.  [default: what the protocol does]"),
+]
+TruthFormat = Annotated[
+    str | None, typer.Option(metavar="F", help="Format of the truth.  [default: what the protocol is used with]")
+]
+PredFormat = Annotated[str | None, typer.Option(metavar="F", help="Format of the predictions.")]
+Images = Annotated[Path | None, typer.Option(metavar="DIR", help="The images, for formats without names or sizes.")]
+Split = Annotated[str | None, typer.Option(metavar="train|test", help="Of UAVDT, where one folder holds both.")]
+Classes = Annotated[str, typer.Option(metavar="A,B", help="Names of numbered classes.", show_default=False)]
+Score = Annotated[
+    float | None, typer.Option(metavar="S", help="Of precision, recall, F1.  [default: where F1 is best]")
+]
+MaxDets = Annotated[
+    str,
+    typer.Option(metavar="N,...", help="Caps of detections, of COCO-like protocols.  [default: the protocol's]"),
+]
+DotaVersion = Annotated[
+    str | None, typer.Option(metavar="V", help="Rules of DOTA 1.0, or of 1.5 and 2.0.  [default: 1.0]")
+]
+Ci = Annotated[
+    float | None, typer.Option(metavar="PERCENT", help="Confidence intervals by bootstrap over images, such as 95.")
+]
+FailUnder = Annotated[
+    list[str] | None,
+    typer.Option(metavar="METRIC=VALUE", help="Exit with 6 below this: ap50=0.6, ship.ap=0.5. May be repeated."),
+]
+Report = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a page of curves, errors and pictures (HTML).")
+]
+
+GROUND = "Protocol geo"
+Aoi = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Judge only this area: polygons.", rich_help_panel=GROUND)
+]
+IgnoreArea = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Judge nothing in these polygons.", rich_help_panel=GROUND),
+]
+Scene = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Judge nothing where this raster has no image.", rich_help_panel=GROUND),
+]
+SizeBins = Annotated[
+    str, typer.Option(metavar="M2,...", help="AP by area too: 0,50,200.", rich_help_panel=GROUND, show_default=False)
+]
+Block = Annotated[
+    float | None,
+    typer.Option(
+        metavar="M", help="Side of the blocks of --ci, m.  [default: a tenth of the extent]", rich_help_panel=GROUND
+    ),
+]
+Errors = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.gpkg", help="Write what was right, wrong and missed, styled.", rich_help_panel=GROUND),
+]
+_OTHERS = {"truth", "pred", "size_bins", "report", "fail_under", "as_json"}
+
+
+def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the arguments of the command into those of ``evaluate_files``, beside the two paths."""
+    return {
+        **{name: value for name, value in arguments.items() if name not in _OTHERS},
+        "class_map": texts.parse_class_map(arguments["class_map"]),
+        "ignore": texts.parse_names(arguments["ignore"]),
+        "classes": texts.parse_names(arguments["classes"]),
+        "max_dets": tuple(map(int, _numbers("--max-dets", arguments["max_dets"]))),
+        "sizes": _numbers("--size-bins", arguments["size_bins"]),
+        "page": arguments["report"],
+    }
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(item) for item in text.split(",") if item.strip())
+    except ValueError:
+        raise UsageError(f"{option} {text}: give numbers with commas between them") from None

@@ -1,0 +1,182 @@
+"""Truth and predictions as hotcoco holds them: columns in, no object per annotation.
+
+Pitfalls of the COCO libraries settled here: annotations are numbered from 1 (0 means "unmatched" to them); images
+are numbered by rising id, which decides among equal scores; the area of a result compared by mask is that of the
+mask, not of its box; an ignore region is a crowd of every class, never the ``ignore`` key, which they overwrite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from hotcoco import COCO
+from numpy.typing import NDArray
+
+from d2det_geo.annotations import REGION, Annotations, Runs
+from d2det_geo.errors import InputError
+from d2det_geo.metrics.box_match import sides
+from d2det_geo.metrics.curves import scores_of
+from d2det_geo.metrics.masks import flat_rings, mask_area, polygon_mask, whole_masks
+from d2det_geo.metrics.outcome import Iou
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CocoIndex:
+    """Two datasets, and what their numbers stand for. Category ``c + 1`` is class ``c``."""
+
+    truth: COCO
+    results: COCO
+    """Result ``r + 1`` is row ``r`` of the predictions."""
+    truth_rows: NDArray[np.intp]
+    """``[A]`` row of the truth annotation ``a + 1`` was made of."""
+    image_ids: NDArray[np.int64]
+    """``[M]`` number each image has here."""
+
+
+def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIndex:
+    """Build the datasets of an evaluation.
+
+    Args:
+        truth: objects and regions; ``areas``, where stated, sort objects into size ranges, else what they cover.
+        predictions: of the same images and classes.
+        iou: compare boxes or masks.
+
+    Raises:
+        InputError: masks are to be compared and an object has none.
+    """
+    image_ids = np.empty(len(truth.images), np.int64)
+    image_ids[np.argsort(truth.images.ids, kind="stable")] = np.arange(1, len(image_ids) + 1)
+    sizes = _canvases(truth, predictions)
+    images = [
+        {"id": number, "width": width, "height": height, "file_name": str(number)}
+        for number, (width, height) in zip(image_ids.tolist(), sizes.tolist(), strict=True)
+    ]
+    categories = [{"id": label + 1, "name": name} for label, name in enumerate(truth.classes)]
+    rows, labels = _rows_per_class(truth)
+    shapes, areas = _truth_shapes(truth, sizes, iou)
+    index = COCO.from_arrays(
+        images,
+        categories,
+        image_ids[truth.image[rows]],
+        labels + 1,
+        sides(truth)[rows],
+        ids=np.arange(1, len(rows) + 1),
+        area=areas[rows],
+        iscrowd=truth.ignored[rows].astype(np.int64),
+        segmentation=None if shapes is None else [shapes[row] for row in rows],
+    )
+    return CocoIndex(index, _results(index, predictions, image_ids, sizes, iou), rows, image_ids)
+
+
+def _results(
+    index: COCO, predictions: Annotations, image_ids: NDArray[np.int64], sizes: NDArray[np.int64], iou: Iou
+) -> COCO:
+    columns = np.column_stack(
+        [image_ids[predictions.image], sides(predictions), scores_of(predictions), predictions.labels + 1]
+    ).astype(np.float64)
+    if len(columns) == 0:  # hotcoco infers nothing from no rows
+        return COCO.from_arrays(index.dataset["images"], index.dataset["categories"], [], [], np.zeros((0, 4)))
+    if iou == "bbox":
+        return index.load_res(columns)
+    shapes, areas = _masks(predictions, sizes[predictions.image], "predictions")
+    results = index.load_res(columns, segmentation=shapes)
+    results.update_anns(ids=np.arange(1, len(columns) + 1), area=areas)  # from boxes where both are given
+    return results
+
+
+def _rows_per_class(truth: Annotations) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Repeat the rows of regions once per class; return rows and labels."""
+    every = len(truth.classes)
+    repeats = np.where(truth.labels == REGION, every, 1)
+    rows = np.repeat(np.arange(len(truth)), repeats)
+    position = np.arange(len(rows)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    return rows, np.where(truth.labels[rows] == REGION, position, truth.labels[rows])
+
+
+def _canvases(truth: Annotations, predictions: Annotations) -> NDArray[np.int64]:
+    """Return ``[M, 2]`` sizes of the images; where unknown, one that holds all boxes."""
+    sizes = truth.images.sizes.reshape(-1, 2).astype(np.int64)
+    if len(sizes) == 0 or sizes.min() > 0:
+        return sizes
+    extent = np.ones_like(sizes)
+    for objects in (truth, predictions):
+        corners = np.ceil(objects.boxes.reshape(-1, 4)[:, 2:]).astype(np.int64)
+        np.maximum.at(extent, objects.image, corners)
+    return np.where((sizes > 0).all(axis=1, keepdims=True), sizes, extent)
+
+
+def _truth_shapes(
+    truth: Annotations, sizes: NDArray[np.int64], iou: Iou
+) -> tuple[list[Any] | None, NDArray[np.float64]]:
+    """Return what hotcoco compares (None: boxes) and the areas ``[N]``."""
+    stated = np.full(len(truth), np.nan) if truth.areas is None else truth.areas.astype(np.float64)
+    missing = np.isnan(stated)
+    boxes = sides(truth)
+    areas = np.where(missing, boxes[:, 2] * boxes[:, 3], stated)
+    outlined = np.zeros(len(truth), bool)
+    if truth.outlines is not None:
+        outlined = np.array([outline is not None for outline in truth.outlines], bool)
+    measured = np.flatnonzero(missing & outlined)
+    if iou == "bbox":
+        if len(measured):
+            areas[measured] = _masks(truth.rows(measured), sizes[truth.image[measured]], "truth")[1]
+        return None, areas
+    shapes, known = _shapes(truth, sizes[truth.image], "truth", measure=missing)
+    areas[measured] = known[measured]
+    return shapes, areas
+
+
+def _masks(annotations: Annotations, sizes: NDArray[np.int64], what: str) -> tuple[list[Any], NDArray[np.float64]]:
+    return _shapes(annotations, sizes, what, measure=np.ones(len(annotations), bool))
+
+
+def _shapes(
+    annotations: Annotations, sizes: NDArray[np.int64], what: str, measure: NDArray[np.bool_]
+) -> tuple[list[Any], NDArray[np.float64]]:
+    """Return a COCO segmentation of each row, and areas ``[N]`` of crops and of what is to be measured.
+
+    Polygons without holes stay lists of rings, which hotcoco rasterises as pycocotools does, unless measured.
+    """
+    outlines = _outlines(annotations, what)
+    shapes: list[Any] = [None] * len(annotations)
+    areas = np.full(len(annotations), np.nan)
+    crops = np.array([isinstance(outline, Runs) for outline in outlines], bool)
+    masks, areas[crops] = whole_masks([outlines[row] for row in np.flatnonzero(crops)], sizes[crops])
+    for row, mask in zip(np.flatnonzero(crops).tolist(), masks, strict=True):
+        shapes[row] = mask
+    polygons = np.flatnonzero(~crops)
+    parts, owner = shapely.get_parts(outlines[polygons], return_index=True)
+    plain = ~measure[polygons]
+    plain[owner[shapely.get_num_interior_rings(parts) > 0]] = False
+    for row in polygons[~plain].tolist():
+        shapes[row] = polygon_mask(outlines[row], (int(sizes[row, 0]), int(sizes[row, 1])))
+        areas[row] = mask_area(shapes[row])
+    kept = plain[owner]
+    rings = flat_rings(shapely.get_exterior_ring(parts[kept])) if kept.any() else []
+    for row, ring in zip(polygons[owner[kept]].tolist(), rings, strict=True):
+        shapes[row] = [*(shapes[row] or []), ring]
+    return shapes, areas
+
+
+def _outlines(annotations: Annotations, what: str) -> NDArray[np.object_]:
+    """Return an outline of every row; that of a region may be its box.
+
+    Raises:
+        InputError: an object has none.
+    """
+    outlines = np.full(len(annotations), None, object)
+    if annotations.outlines is not None:
+        outlines[:] = annotations.outlines
+    bare = np.array([outline is None for outline in outlines], bool)
+    objects = np.flatnonzero(bare & (annotations.labels != REGION))
+    if len(objects):
+        name = annotations.images.names[annotations.image[objects[0]]]
+        raise InputError(
+            f"{what}: {len(objects)} objects have a box but no outline or mask, the first in image {name}; "
+            "add segmentation, or compare boxes (--iou bbox)"
+        )
+    outlines[bare] = shapely.box(*annotations.boxes[bare].T)
+    return outlines
