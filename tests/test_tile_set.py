@@ -477,9 +477,9 @@ def test_dota_corners_of_cut_objects():
     assert five.kept[0].difficult == 0
     large = [(-100, 512), (512, -100), (1124, 512), (512, 1124)]
     eight = cut_objects(objects_of(large), (0, 0), 1024, (3000, 3000))
-    assert (eight.kept, eight.left_out) == ([], {"cut to 3 or more than 5 corners": 1})
+    assert (eight.kept, eight.left_out) == ([], {"3 or more than 5 corners when cut": 1})
     tip = cut_objects(objects_of(diamond), (890, 0), 1024, (3000, 3000))
-    assert tip.left_out == {"cut to 3 or more than 5 corners": 1}
+    assert tip.left_out == {"3 or more than 5 corners when cut": 1}
 
 
 def test_four_of_five_corners():

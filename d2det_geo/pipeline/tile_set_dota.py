@@ -29,7 +29,7 @@ LEAST_VISIBLE = 0.7
 """Share of an object in a chip up to which it is difficult."""
 CUT_OFF = 2
 """``difficult`` of an object of which that much or less is in the chip."""
-_FLAT, _ODD = "no area", "cut to 3 or more than 5 corners"
+_FLAT, _ODD = "no area", "3 or more than 5 corners when cut"
 _WHAT = "DOTA's images"
 Corners = NDArray[np.float64]
 
