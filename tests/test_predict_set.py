@@ -376,8 +376,15 @@ def test_the_command_tells_sets_from_scenes(folder: Path, tmp_path: Path, comman
     assert (code, json.loads(stdout)["format"]) == (0, "coco-results")
     assert "4 images (coco-results)" in stderr
     assert {row["category_id"] for row in json.loads(out.read_text())} <= {40}
-    code, _, _ = command(str(folder), "--out", str(tmp_path / "set.json"), "--as-set")
-    assert code == 0
+    for word in ([], ["--as-set"]):
+        code, _, _ = command(str(folder), "--out", str(tmp_path / f"set{len(word)}.json"), *word)
+        assert code == 0
+    (folder / "one").mkdir()
+    Image.fromarray(picture([], 64, 48)).save(folder / "one/a.png")
+    code, _, _ = command(str(folder / "one"), "--out", str(tmp_path / "one.json"))
+    assert (code, json.loads((tmp_path / "one.json").read_text())["type"]) == (0, "FeatureCollection")  # as ever
+    code, _, _ = command(str(folder / "one"), "--out", str(tmp_path / "two.json"), "--as-set")
+    assert (code, {row["image_id"] for row in json.loads((tmp_path / "two.json").read_text())}) == (0, {0})
     code, _, stderr = command(str(folder), "--out", str(tmp_path / "x.geojson"))
     assert (code, "there are 4 scenes" in stderr) == (2, True)  # as ever
     code, _, stderr = command(str(folder / "a.png"), "--out", str(tmp_path / "x.geojson"), "--class-map", "a=b")

@@ -38,6 +38,8 @@ class _Rules:
     caps: tuple[int, ...]
     ranges: Mapping[str, tuple[float, float]]
     ignore_rule: str = _CROWDS
+    pooled: bool = False
+    """All classes are one."""
 
 
 _COCO = _Rules("coco", COCO_CAPS, COCO_RANGES)
@@ -109,13 +111,14 @@ def score_uavdt_coco1(
     score: float | None = None,
     max_dets: Sequence[int] | None = None,
 ) -> Outcome:
-    """Score UAVDT as ``uavdt-coco3`` with all classes merged into one, ``vehicle``."""
-    rules = _capped(replace(_COCO, protocol="uavdt-coco1", ignore_rule=_UAVDT), max_dets)
-    merged = [
-        replace(annotations, classes=("vehicle",), labels=np.where(annotations.labels == REGION, REGION, 0))
-        for annotations in (truth, predictions)
-    ]
-    return _without_regions(merged[0], merged[1], iou, score, rules)
+    """Score UAVDT as ``uavdt-coco3`` with all classes merged into one; a class by itself has recall only."""
+    rules = _capped(replace(_COCO, protocol="uavdt-coco1", ignore_rule=_UAVDT, pooled=True), max_dets)
+    return _without_regions(truth, predictions, iou, score, rules)
+
+
+def _merged(objects: Annotations) -> Annotations:
+    labels = np.where(objects.labels == REGION, REGION, 0)
+    return replace(objects, classes=("any",), labels=labels)
 
 
 def _capped(rules: _Rules, max_dets: Sequence[int] | None) -> _Rules:
@@ -156,22 +159,31 @@ def _score(
     """Score some rows of a truth, or all, on some images, or all."""
     rows = np.arange(len(truth)) if rows is None else rows
     images = np.ones(len(truth.images), bool) if images is None else images
-    index = index_coco(truth.rows(rows), predictions, iou)
+    objects = truth.rows(rows)
+    index = (
+        index_coco(_merged(objects), _merged(predictions), iou)
+        if rules.pooled
+        else index_coco(objects, predictions, iou)
+    )
+    classes = 1 if rules.pooled else len(truth.classes)
     evaluation = COCOeval(index.truth, index.results, iou)
     evaluation.params.img_ids = np.sort(index.image_ids[images]).tolist()
-    tables = _tables(evaluation, rules, len(truth.classes))
-    found, ignored, seen = read_verdicts(evaluation, len(truth.classes), rules.caps[-1], index, len(predictions))
+    tables = _tables(evaluation, rules, classes)
+    found, ignored, seen = read_verdicts(evaluation, classes, rules.caps[-1], index, len(predictions))
     found = np.where(found >= 0, np.append(rows, -1)[found], -1).astype(np.int32)
     capped = ~seen & images[predictions.image]
     truth_ignored = np.ones(len(truth), bool)
     truth_ignored[rows] = truth.ignored[rows]
-    verdicts = Verdicts(tables.thresholds, found, ignored, truth_ignored, "101-point")
+    verdicts = Verdicts(tables.thresholds, found, ignored, truth_ignored, "101-point", rules.pooled)
     standing = Standing(truth, predictions, verdicts, capped)
     numbers, per_class = standing.operating(score)
     return Outcome(
         protocol=rules.protocol,
         metrics={**tables.metrics(), **numbers},
-        per_class={name: {**tables.metrics(label), **per_class[name]} for label, name in enumerate(truth.classes)},
+        per_class={
+            name: {**(tables.undefined() if rules.pooled else tables.metrics(label)), **per_class[name]}
+            for label, name in enumerate(truth.classes)
+        },
         counts=standing.counts(),
         settings=_settings(rules, tables.thresholds, iou),
         verdicts=verdicts,

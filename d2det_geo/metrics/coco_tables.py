@@ -41,6 +41,10 @@ class Tables:
             **{f"ar_{name}": _mean(recall[:, :, 1 + row, -1]) for row, name in enumerate(self.ranges[1:])},
         }
 
+    def undefined(self) -> dict[str, float]:
+        """Name the numbers of a class that was not judged by itself."""
+        return dict.fromkeys(self.metrics(), float("nan"))
+
 
 def read_verdicts(
     evaluation: COCOeval, classes: int, cap: int, index: CocoIndex, predictions: int

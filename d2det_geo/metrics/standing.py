@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,12 @@ class Standing:
     """``[P]`` beyond a cap of the protocol; these are ignored."""
     row: int = 0
     """Threshold of ``verdicts`` at which precision, recall and F1 are taken."""
+    order: NDArray[np.intp] = field(init=False)
+    """``[P]`` rows of the predictions as ``ranking`` sorts them."""
+
+    def __post_init__(self) -> None:
+        """Sort once: every number here walks the predictions in the same order."""
+        object.__setattr__(self, "order", ranking(self.predictions))
 
     def counts(self) -> dict[str, int]:
         """Count truth and predictions; those right or wrong, ignored and capped make up all predictions."""
@@ -51,8 +57,7 @@ class Standing:
 
     def ranked(self, row: int) -> Iterator[NDArray[np.intp]]:
         """Give for each class the predictions that are right or wrong at a threshold, by falling score."""
-        order = ranking(self.predictions)
-        order = order[~self.verdicts.ignored[row][order]]
+        order = self.order[~self.verdicts.ignored[row][self.order]]
         labels = self.predictions.labels[order]
         for label in range(len(self.truth.classes)):
             yield order[labels == label]
@@ -69,7 +74,7 @@ class Standing:
 
     def pooled_average_precision(self, integral: Integral, images: NDArray[np.bool_] | None = None) -> float:
         """Return average precision at the first threshold, all classes as one, over all or some (``[M]``) images."""
-        order = ranking(self.predictions)
+        order = self.order
         counted, wanted = ~self.verdicts.ignored[0][order], ~self.verdicts.truth_ignored
         if images is not None:
             counted &= images[self.predictions.image[order]]
@@ -88,8 +93,7 @@ class Standing:
         truths = [self.truths_of(label) for label in range(len(self.truth.classes))]
         rows = list(self.ranked(self.row))
         if self.verdicts.pooled:
-            together = ranking(self.predictions)
-            together = together[~self.verdicts.ignored[self.row][together]]
+            together = self.order[~self.verdicts.ignored[self.row][self.order]]
         else:
             present = [rows[label] for label, count in enumerate(truths) if count]
             together = np.concatenate([np.zeros(0, np.intp), *present])
