@@ -191,10 +191,14 @@ def test_left_out_is_counted(tmp_path):
     ids = np.zeros((30, 40), np.uint32)
     ids[1:3, 1:6], ids[10:14, 1:9], ids[20:24, 5:9], ids[20:24, 15:19], ids[28, 30] = 1001, 1002, 1003, 1004, 1004
     write_triple(tmp_path / "train", "P0001", ids, {1001: 9, 1002: 9, 1004: 9})
+    write_triple(tmp_path / "train", "P0002", np.full((9, 9), 1001, np.uint32), {1001: 2})
     summary = isaid(tmp_path / "train", tmp_path / "out")
     assert summary.left_out == {"10 px or fewer": 1, "a part of 1 or 2 px": 1, "no class": 1}
     rows = book_of(tmp_path / "out")["annotations"]
-    assert [(row["id"], row["bbox"], row["category_id"]) for row in rows] == [(2, [1, 10, 8, 4], 9)]
+    assert [(row["id"], row["bbox"], row["category_id"]) for row in rows] == [
+        (2, [1, 10, 8, 4], 9),  # 1 is used up by the small one
+        (3, [0, 0, 9, 9], 2),
+    ]
 
 
 # --- the same every time ----------------------------------------------------------------------------------
@@ -222,8 +226,8 @@ def interrupted(scenes, out, after):
         isaid(scenes, out, workers=1, progress=stop)
 
 
-@pytest.mark.parametrize("after", [2, 9])
-def test_interrupted_and_resumed(scenes, tmp_path, tiled, after):
+@pytest.mark.parametrize(("after", "counted"), [(3, range(1, 14)), (9, [1, 5, 9, 10, 11, 12, 13])])
+def test_interrupted_and_resumed(scenes, tmp_path, tiled, after, counted):
     out = tmp_path / "out"
     interrupted(scenes, out, after)
     assert not out.exists()
@@ -232,8 +236,7 @@ def test_interrupted_and_resumed(scenes, tmp_path, tiled, after):
         isaid(scenes, out)
     calls = []
     summary = isaid(scenes, out, resume=True, progress=lambda done, total: calls.append(done))
-    assert len(calls) < 13 + 4
-    assert calls[-1] == 13
+    assert calls == list(counted)  # scenes that were done are counted at once
     assert digest(out) == digest(tiled[1])
     assert summary.annotations == tiled[0].annotations
     assert not unfinished_path(out).exists()
