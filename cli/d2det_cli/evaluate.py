@@ -17,6 +17,8 @@ def evaluate(
     truth_format: judging.TruthFormat = None,
     pred_format: judging.PredFormat = None,
     images: judging.Images = None,
+    split: judging.Split = None,
+    classes: judging.Classes = "",
     class_map: options.ClassMap = "",
     ignore: options.Ignore = "",
     class_field: options.ClassField = "class",

@@ -25,6 +25,8 @@ TruthFormat = Annotated[
 ]
 PredFormat = Annotated[str | None, typer.Option(metavar="F", help="Format of the predictions.")]
 Images = Annotated[Path | None, typer.Option(metavar="DIR", help="The images, for formats without names or sizes.")]
+Split = Annotated[str | None, typer.Option(metavar="train|test", help="Of UAVDT, where one folder holds both.")]
+Classes = Annotated[str, typer.Option(metavar="A,B", help="Names of numbered classes.", show_default=False)]
 Score = Annotated[
     float | None, typer.Option(metavar="S", help="Of precision, recall, F1.  [default: where F1 is best]")
 ]
@@ -71,7 +73,7 @@ Errors = Annotated[
     Path | None,
     typer.Option(metavar="FILE.gpkg", help="Write what was right, wrong and missed, styled.", rich_help_panel=GROUND),
 ]
-_OTHERS = {"truth", "pred", "class_map", "ignore", "max_dets", "size_bins", "report", "fail_under", "as_json"}
+_OTHERS = {"truth", "pred", "size_bins", "report", "fail_under", "as_json"}
 
 
 def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
         **{name: value for name, value in arguments.items() if name not in _OTHERS},
         "class_map": texts.parse_class_map(arguments["class_map"]),
         "ignore": texts.parse_names(arguments["ignore"]),
+        "classes": texts.parse_names(arguments["classes"]),
         "max_dets": tuple(map(int, _numbers("--max-dets", arguments["max_dets"]))),
         "sizes": _numbers("--size-bins", arguments["size_bins"]),
         "page": arguments["report"],

@@ -65,5 +65,6 @@ def renamed(
 def _relabelled(objects: Annotations, labels: NDArray[np.int64], classes: tuple[str, ...], least: int) -> Annotations:
     kept = labels >= least
     ignored = objects.ignored | (labels == REGION)
-    changed = replace(objects, labels=labels, classes=classes, ignored=ignored)
+    ids = objects.class_ids if classes == objects.classes else None
+    changed = replace(objects, labels=labels, classes=classes, ignored=ignored, class_ids=ids)
     return changed if kept.all() else changed.rows(kept)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from d2det_geo.errors import UsageError
 from d2det_geo.metrics.outcome import Iou
@@ -50,6 +50,10 @@ class EvaluateOptions:
     pred_format: str | None = None
     images: Path | None = None
     """Folder of the images, for formats that lack their names or sizes."""
+    classes: Sequence[str] = ()
+    """Names of the classes, for formats that number them."""
+    split: Literal["train", "test"] | None = None
+    """Of UAVDT, where one folder holds both; None is all there is."""
     max_dets: Sequence[int] = ()
     """Caps of detections, ascending; none means the protocol's own."""
     dota_version: str | None = None
@@ -90,6 +94,8 @@ class EvaluateOptions:
             raise UsageError(f"score must be a finite number, got {self.score}")
         if self.ci is not None and not 0 < self.ci < 100:
             raise UsageError(f"--ci {self.ci}: give a percentage between 0 and 100, such as 95")
+        if self.split not in (None, "train", "test"):
+            raise UsageError(f"--split {self.split}: UAVDT has the splits train and test")
         self._check_ground()
         self._check_caps()
 

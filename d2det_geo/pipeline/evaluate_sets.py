@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats.registry import Reading, format_named
+from d2det_geo.data.formats.uavdt_remarks import remarks
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.classes import ClassRules, renamed
 from d2det_geo.metrics.protocols import PROTOCOLS
@@ -26,13 +27,21 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
         UsageError: a format that cannot be read as what it is given for.
     """
     truth_format, pred_format = options.formats
-    reading = Reading(images=options.images, class_field=options.class_field, raster=options.scene)
+    reading = Reading(
+        images=options.images,
+        class_names=tuple(options.classes),
+        class_field=options.class_field,
+        raster=options.scene,
+        split=options.split,
+    )
     read, read_results = format_named(truth_format, "read").read, format_named(pred_format, "read_results").read_results
     if read is None or read_results is None:
         raise AssertionError("format_named gives formats that can")
     truth = read(truth_path, reading)
     predictions = read_results(pred_path, truth, reading)
-    notices = _beside(predictions, pred_path)
+    notices = [*reading.notices, *_beside(predictions, pred_path)]
+    if options.protocol.startswith("uavdt"):
+        notices += remarks(truth)
     if options.compared_by == "segm":
         _check_outlines(truth, truth_path)
         _check_outlines(predictions, pred_path)

@@ -55,10 +55,19 @@ class Provenance:
         if manifest is None:
             return None, []
         try:
-            return cls._from(manifest, frame), []
-        except (KeyError, TypeError, ValueError, pyproj.exceptions.ProjError):
+            provenance = cls._from(manifest, frame)
+            return provenance, provenance._notices(pred)
+        except (KeyError, TypeError, ValueError, ArithmeticError, pyproj.exceptions.ProjError):
             path = manifest_path(pred)
             return None, [f"{path}: does not say how the scene was cut, so no error is blamed on seams"]
+
+    def _notices(self, pred: Path) -> list[str]:
+        if self.capped_chips == 0:
+            return []
+        return [
+            f"{pred}: the model found as many objects as it can tell in {self.capped_chips} chips; some that are missed"
+            " may be missing for that"
+        ]
 
     @classmethod
     def _from(cls, manifest: dict[str, Any], frame: pyproj.CRS | None) -> Self:
@@ -70,7 +79,7 @@ class Provenance:
         )
         x = {edge for window in windows for edge in (window.col_off, window.col_off + window.width)}
         y = {edge for window in windows for edge in (window.row_off, window.row_off + window.height)}
-        crs = None if place["crs"] is None else pyproj.CRS.from_wkt(place["crs"])
+        crs = None if place["crs"] is None else pyproj.CRS.from_user_input(place["crs"])
         return cls(
             scene=Path(str(scene["path"])).name,
             size=(width, height),

@@ -16,7 +16,7 @@ import shapely
 
 from d2det_geo.errors import InputError
 from d2det_geo.places import Extent
-from d2det_geo.vector.repair import polygon_parts, valid_polygons
+from d2det_geo.vector.repair import all_polygon_parts, valid_polygons
 from d2det_geo.vector.turns import turned_to
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def read_objects(
     """
     path = Path(path)
     table, driver = _read(path)
-    polygons = np.array([polygon_parts(geometry) for geometry in table.geometry], dtype=object)
+    polygons = all_polygon_parts(table.geometry.to_numpy())
     objects = table.set_geometry(gpd.GeoSeries(polygons, crs=table.crs))
     crs_assumed = pixels_assumed = False
     if isinstance(crs, str):

@@ -23,6 +23,17 @@ def polygon_parts(geometry: shapely.Geometry | None) -> shapely.Geometry:
     return polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
 
 
+def all_polygon_parts(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Give ``polygon_parts`` of geometries ``[G]``, at once where they are polygons, as nearly all are."""
+    kinds = shapely.get_type_id(geometries)
+    parts = np.array(geometries, dtype=object)
+    alone = (kinds == _POLYGONAL[1]) & (shapely.get_num_geometries(parts) == 1)
+    parts[alone] = shapely.get_geometry(parts[alone], 0)
+    for index in np.flatnonzero((kinds != _POLYGON) & ~alone):
+        parts[index] = polygon_parts(parts[index])
+    return parts
+
+
 def valid_polygons(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Reduce geometries to their polygons, and repair outlines that cross themselves.
 
