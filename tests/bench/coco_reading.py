@@ -28,7 +28,8 @@ IMAGES, OBJECTS, FOUND, CLASSES, SIDE = 500, 300, 600, 15, 800
 def made(folder: Path) -> None:
     """Write a truth and results with boxes of all digits and outlines of one."""
     rng = np.random.default_rng(0)
-    annotations, results = [], []
+    annotations: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     for image in range(1, IMAGES + 1):
         sizes = np.exp(rng.normal(3, 0.8, (FOUND, 2))).clip(4, 300)
         boxes = np.hstack([rng.uniform(0, 1, (FOUND, 2)) * (SIDE - sizes), sizes]).tolist()
