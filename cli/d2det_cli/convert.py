@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,9 @@ def convert(
     class_map: options.ClassMap = "",
     class_field: options.ClassField = "class",
     raster: Annotated[Path | None, typer.Option(metavar="FILE", help="The scene of a vector file.")] = None,
+    split: Annotated[
+        Literal["train", "test"] | None, typer.Option(help="Of UAVDT, where one folder holds both.")
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="iSAID maps: masks as they are.")] = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -47,7 +50,7 @@ def convert(
         source,
         out,
         formats=(from_, to),
-        reading=Reading(images, texts.parse_names(classes), class_field, raster, exact),
+        reading=Reading(images, texts.parse_names(classes), class_field, raster, exact, split),
         truth=None if truth is None else TruthFile(truth, truth_format or from_),
         class_map=texts.parse_class_map(class_map),
         overwrite=overwrite,
