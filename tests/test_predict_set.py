@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,14 @@ def test_a_folder_of_results_is_only_replaced_by_results(tmp_path: Path) -> None
     (tmp_path / "RES/mine.txt").write_text("")
     with pytest.raises(OutputExistsError, match=r"mine\.txt"):
         run(place, tmp_path / "RES", overwrite=True)
+
+
+def test_dotas_results_may_be_a_zip(folder: Path, tmp_path: Path) -> None:
+    for out in ("task2", "task2.zip"):
+        run(folder, tmp_path / out, format="dota-task2")
+    with zipfile.ZipFile(tmp_path / "task2.zip") as archive:
+        assert archive.namelist() == ["Task2_shed.txt"]
+        assert archive.read("Task2_shed.txt").decode() == (tmp_path / "task2/Task2_shed.txt").read_text()
 
 
 # Frames, chips and batches

@@ -27,7 +27,7 @@ COCO_RESULTS = "coco-results"
 FILES = {COCO_RESULTS: ".json", "isaid": ".zip"}
 """Formats that are one file, and its suffix."""
 FOLDERS = ("dota-task1", "dota-task2", "uavdt", "visdrone")
-"""Formats that are a folder of text files."""
+"""Formats that are a folder of text files; those of DOTA may be a ``.zip`` of them, as its server takes it."""
 FORMATS = (*FILES, *FOLDERS)
 BOX_DIGITS, SCORE_DIGITS = 3, 6
 _BETWEEN = ",\n"
@@ -56,7 +56,7 @@ def check_target(out: Path, format: str, *, overwrite: bool) -> None:
         OutputExistsError: it is there and not to be replaced, or a folder of other files.
         D2DetError: it cannot be written.
     """
-    suffix = FILES.get(format)
+    suffix = _suffix(out, format)
     if suffix is None:
         check_folder(out, overwrite=overwrite, own_files=_own_files)
         if not out.parent.is_dir():
@@ -89,7 +89,7 @@ def open_results(out: Path, format: str, images: ImageSet, categories: Categorie
     collected = Collected(images.images, categories)
     yield collected
     target: AbstractContextManager[Path] = (
-        atomic_path(out) if format in FILES else atomic_folder(out, overwrite=True, own_files=_own_files)
+        atomic_path(out) if _suffix(out, format) else atomic_folder(out, overwrite=True, own_files=_own_files)
     )
     with target as fresh:
         if fresh.is_dir():
@@ -170,6 +170,12 @@ class Collected:
             outlines=outlines,
             class_ids=self._categories.ids,
         )
+
+
+def _suffix(out: Path, format: str) -> str | None:
+    """Give the suffix of results that are one file, None where they are a folder."""
+    zipped = format.startswith("dota-") and out.suffix.lower() == ".zip"
+    return ".zip" if zipped else FILES.get(format)
 
 
 def _rounded(scores: NDArray[np.float32]) -> NDArray[np.float64]:
