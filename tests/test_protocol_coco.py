@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,16 @@ from pycocotools import mask as mask_tools
 
 from d2det_geo.annotations import REGION, Annotations, Runs
 from d2det_geo.errors import InputError, UsageError
-from d2det_geo.metrics.coco import ISAID_CAPS, ISAID_RANGES, score_coco, score_isaid
+from d2det_geo.metrics.coco import (
+    ISAID_CAPS,
+    ISAID_RANGES,
+    score_coco,
+    score_isaid,
+    score_uavdt_coco1,
+    score_uavdt_coco3,
+)
 from d2det_geo.metrics.curves import average_precision, ranking
-from d2det_geo.metrics.masks import polygon_mask, whole_masks
+from d2det_geo.metrics.masks import mask_areas, overlaps, polygon_mask, spans, whole_masks
 from tests.coco_sets import COCO_RANGES, images_of, reference, reference_metrics, sets_of
 
 SIDE = 60
@@ -203,15 +211,15 @@ def test_crops_equal_masks_of_the_whole_image():
         canvas[40 + y : 40 + y + down, 40 + x : 40 + x + across] = crop
         whole = np.asfortranarray(canvas[40 : 40 + height, 40 : 40 + width])
         runs = Runs(int(x), int(y), int(across), int(down), mask_tools.encode(crop)["counts"])
-        masks, areas = whole_masks([runs], np.array([[width, height]]))
+        masks = whole_masks([runs], np.array([[width, height]]))
         assert masks[0] == mask_tools.encode(whole)
-        assert areas[0] == whole.sum()
+        assert mask_areas(masks).tolist() == [whole.sum()]
 
 
 def test_long_runs_are_packed_as_pycocotools_packs_them():
     runs = Runs(1000, 2000, 1, 1, mask_tools.encode(np.ones((1, 1), np.uint8, order="F"))["counts"])
     whole = mask_tools.frPyObjects({"size": [40000, 30000], "counts": [40002000, 1, 1159997999]}, 40000, 30000)
-    assert whole_masks([runs], np.array([[30000, 40000]]))[0][0] == whole
+    assert whole_masks([runs], np.array([[30000, 40000]])) == [whole]
 
 
 def test_holes_are_taken_out():
@@ -278,3 +286,55 @@ def test_the_settings_say_what_makes_the_number_comparable():
     assert official.notices == ()
     raised = score_coco(truth, predictions, iou="bbox", max_dets=[1, 10, 500])
     assert raised.notices == ("ap is at 500 results per image and class; the number known as coco AP is at 100",)
+
+
+def test_the_papers_of_uavdt_leave_out_regions_and_frames_without_truth():
+    box, far = (0, 0, 20, 20), (50, 50, 70, 70)
+    images = images_of([{"id": number, "width": 100, "height": 100} for number in (4, 7)])
+    truth = replace(one([box, far, box], [0, 1, REGION], classes=("car", "truck")), images=images)
+    predictions = one([box, box, far, box], [0, 1, 1, 0], [0.9, 0.8, 0.7, 0.6], classes=("car", "truck"))
+    predictions = replace(predictions, images=images, image=np.array([0, 0, 0, 1]))
+    three = score_uavdt_coco3(truth, predictions)
+    # truck: wrong, right. The region absorbs nothing; the frame without truth and what is on it are left out.
+    assert three.metrics["ap"] == pytest.approx((1 + 0.5) / 2, abs=1e-12)
+    assert (three.counts["images"], three.counts["predictions"], three.counts["predictions_ignored"]) == (1, 3, 1)
+    assert three.counts["predictions_capped"] == 0
+    assert three.notices == ("1 frames without truth are left out, as in the papers, with 1 predictions on them",)
+    one_class = score_uavdt_coco1(truth, predictions)
+    assert one_class.metrics["ap"] == pytest.approx((51 + 50 * 2 / 3) / 101, abs=1e-12)  # right, wrong, right
+    assert one_class.verdicts.pooled
+    assert math.isnan(one_class.per_class["car"]["ap"])
+    assert one_class.per_class["truck"]["recall"] == 1.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(documents())
+def test_uavdt_as_coco_is_coco_without_the_crowds(case):
+    document, results = case
+    truth, predictions = sets_of(document, results)
+    three, one_class = score_uavdt_coco3(truth, predictions), score_uavdt_coco1(truth, predictions)
+    kept = [row for row in document["annotations"] if not row["iscrowd"]]
+    frames = {row["image_id"] for row in kept}
+    found = [row for row in results if row["image_id"] in frames]
+    if found and kept:
+        document = {**document, "annotations": kept}
+        assert_same(three, reference(document, found))
+        for row in (*kept, *found, *document["categories"][:1]):
+            row["category_id" if "score" in row or "area" in row else "id"] = 2
+        wanted = reference_metrics(reference({**document, "categories": document["categories"][:1]}, found))
+        assert {name: one_class.metrics[name] for name in wanted} == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+    check_verdicts(three, truth, predictions)
+
+
+def test_stretches_of_masks_share_what_the_masks_share():
+    rng = np.random.default_rng(0)
+    grids = [np.asfortranarray(rng.random((23, 31)) < share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
+    both = spans([mask_tools.encode(grid.astype(np.uint8)) for grid in grids])
+    assert both.areas.tolist() == [grid.sum() for grid in grids]
+    first, second = np.indices((5, 5)).reshape(2, -1)
+    wanted = [(grids[a] & grids[b]).sum() for a, b in zip(first, second, strict=True)]
+    assert overlaps(both, both, (first, second)).tolist() == wanted
+    for grid, (x, y, width, height) in zip(grids[1:], both.boxes[1:].astype(int).tolist(), strict=True):
+        inside = np.zeros_like(grid)
+        inside[y : y + height, x : x + width] = True
+        assert not (grid & ~inside).any()

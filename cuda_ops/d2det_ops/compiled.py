@@ -1,15 +1,13 @@
-"""Loops compiled for the CPU, and the threads they run in."""
+"""Loops compiled for the CPU. Importing this costs no torch."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from typing import Any, Literal, TypeVar, overload
 
-import torch
 from numba import njit
 from numba.core.caching import FunctionCache
 
@@ -72,20 +70,3 @@ def _compiled_as(function: Function, relaxed: bool, inlined: bool) -> Any:
 def _say(reason: str) -> None:
     advice = "name a folder in the environment variable NUMBA_CACHE_DIR"
     warnings.warn(f"d2det compiles its loops at every start, which takes seconds: {reason}; {advice}", stacklevel=3)
-
-
-def in_threads(count: int, work: Callable[[int, int], object]) -> None:
-    """Call ``work(start, stop)`` on contiguous blocks that make up ``[0, count)``, one in each of torch's threads.
-
-    The threads are Python's: numba's pool would fight torch's for the cores, and its loops compile slowly.
-    """
-    threads = max(min(torch.get_num_threads(), count), 1)
-    bounds = [count * index // threads for index in range(threads + 1)]
-    if threads == 1:
-        work(0, count)
-        return
-    with ThreadPoolExecutor(threads - 1) as pool:
-        others = [pool.submit(work, bounds[index], bounds[index + 1]) for index in range(1, threads)]
-        work(bounds[0], bounds[1])
-        for other in others:
-            other.result()

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2det_ops.compiled import in_threads
 from d2det_ops.loops import TILE, Array, Grid, average_bins, move_bins, spread_bins, transpose
 from d2det_ops.pyramid import LEVELS
 from d2det_ops.sampling import Regions, level_sizes, precision, pyramid_shape, sample_positions
+from d2det_ops.threads import in_threads
 
 BAND = 16  # cells; regions that begin in the same band of rows are read from left to right
 CHANNELS = 16  # a cache line of float32: the least a thread gets of the gradient's channels

@@ -6,6 +6,8 @@ Copies of a prediction follow it directly, so average precision is what it would
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import Annotations
 from d2det_geo.metrics.curves import RECALLS_11, RECALLS_101, ranking, scores_of
 from d2det_geo.metrics.outcome import Integral, Outcome, Verdicts
-from d2det_ops.compiled import compiled, in_threads
+from d2det_ops.compiled import compiled
 
 _AT_ONCE = 64  # draws whose weights are held at a time
 _RECALLS: dict[Integral, NDArray[np.float64]] = {
@@ -169,7 +171,9 @@ def _numbers(outcome: Outcome, sample: _Sample, weights: NDArray[np.int64]) -> d
     """Return each number ``[R]`` under R draws of weights ``[R, U]``."""
     verdicts, thresholds = outcome.verdicts, np.array(outcome.verdicts.thresholds)
     truths = weights @ sample.demanded
-    means = (truths > 0) * 1.0 if sample.class_weights is None else weights @ sample.class_weights
+    means: NDArray[np.float64] = (truths > 0).astype(np.float64)
+    if sample.class_weights is not None:
+        means = weights @ sample.class_weights
     wanted: dict[str, Integral] = {"ap": verdicts.integral, "ap_11point": "11-point", "ap_allpoint": "all-point"}
     numbers = {}
     for name, integral in wanted.items():
@@ -180,8 +184,8 @@ def _numbers(outcome: Outcome, sample: _Sample, weights: NDArray[np.int64]) -> d
                 for part, value in (("ap50", 0.5), ("ap75", 0.75)):
                     numbers[part] = _mean(table[:, :, np.argmin(np.abs(thresholds - value))], means)
     objects, predicted, right = (weights @ part for part in sample.point)
-    present = objects > 0
-    objects, predicted, right = ((part * present).sum(axis=1) for part in (objects, predicted, right))
+    found = objects > 0
+    objects, predicted, right = ((part * found).sum(axis=1) for part in (objects, predicted, right))
     defined = objects > 0
     numbers["ap_percent"] = 100 * numbers["ap"]
     numbers["precision"] = _ratio(right, predicted, defined & (predicted > 0))
@@ -197,13 +201,16 @@ def _precisions(
     table = np.zeros((len(weights), truths.shape[1], thresholds))
     recalls = _RECALLS[integral]
 
-    def work(start: int, stop: int) -> None:
-        part = slice(start, stop)
+    threads = min(os.cpu_count() or 1, max(len(weights), 1))
+
+    def work(thread: int) -> None:
+        part = slice(thread, None, threads)
         _average_precisions(
             sample.sequence_units, sample.sequence_hits, sample.ends, weights[part], truths[part], recalls, table[part]
         )
 
-    in_threads(len(weights), work)
+    with ThreadPoolExecutor(threads) as pool:  # the loops release the GIL
+        list(pool.map(work, range(threads)))
     return table
 
 

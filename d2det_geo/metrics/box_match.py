@@ -100,6 +100,27 @@ def free_best(
     return _by_row(groups, found)
 
 
+def free_best_of(
+    groups: Groups,
+    truth_ignored: NDArray[np.bool_],
+    pairs: tuple[Rows, Rows],
+    ious: NDArray[np.float64],
+    thresholds: NDArray[np.float64],
+) -> NDArray[np.int32]:
+    """As ``free_best``, from pairs whose overlap is known.
+
+    Args:
+        groups: of truth and predictions.
+        truth_ignored: ``[T]``
+        pairs: rows of truth and of predictions, ``[K]`` each, as ``overlapping`` gives them.
+        ious: ``[K]``
+        thresholds: of IoU.
+    """
+    found = np.full((len(thresholds), len(groups.predictions)), -1, np.int32)
+    _free_best_of(*pairs, ious, truth_ignored, thresholds, found)
+    return found
+
+
 def arg_max(groups: Groups, truth: Boxes, predictions: Boxes, plus: float = 0.0) -> tuple[NDArray[np.int32], Boxes]:
     """Give each prediction the truth of highest IoU, the first of equals, whether or not another has it.
 
@@ -214,6 +235,31 @@ def _free_best(
                             found[row, p] = t
                 if found[row, p] >= 0:
                     free[found[row, p]] = False
+
+
+@compiled
+def _free_best_of(
+    truths: Rows,
+    predictions: Rows,
+    ious: NDArray[np.float64],
+    ignored: NDArray[np.bool_],
+    thresholds: NDArray[np.float64],
+    found: NDArray[np.int32],
+) -> None:
+    free = np.empty(len(ignored), np.bool_)
+    for row in range(len(thresholds)):
+        free[:] = True
+        best = thresholds[row]
+        for k in range(len(truths)):
+            t, p = truths[k], predictions[k]
+            if k == 0 or p != predictions[k - 1]:
+                best = thresholds[row]
+            settled = found[row, p] >= 0 and not ignored[found[row, p]]
+            if ious[k] >= best and (free[t] or ignored[t]) and not (settled and ignored[t]):
+                best = ious[k]
+                found[row, p] = t
+            if found[row, p] >= 0 and (k + 1 == len(truths) or predictions[k + 1] != p):
+                free[found[row, p]] = False
 
 
 @compiled

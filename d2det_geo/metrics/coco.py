@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.errors import UsageError
 from d2det_geo.metrics.coco_index import index_coco
-from d2det_geo.metrics.coco_tables import Tables, read_verdicts
+from d2det_geo.metrics.coco_tables import Tables
+from d2det_geo.metrics.coco_verdicts import judge
 from d2det_geo.metrics.outcome import Iou, Outcome, Verdicts
 from d2det_geo.metrics.standing import Standing
 
@@ -118,7 +119,7 @@ def score_uavdt_coco1(
 
 def _merged(objects: Annotations) -> Annotations:
     labels = np.where(objects.labels == REGION, REGION, 0)
-    return replace(objects, classes=("any",), labels=labels)
+    return replace(objects, classes=("any",), labels=labels, class_ids=None)
 
 
 def _capped(rules: _Rules, max_dets: Sequence[int] | None) -> _Rules:
@@ -159,19 +160,16 @@ def _score(
     """Score some rows of a truth, or all, on some images, or all."""
     rows = np.arange(len(truth)) if rows is None else rows
     images = np.ones(len(truth.images), bool) if images is None else images
-    objects = truth.rows(rows)
-    index = (
-        index_coco(_merged(objects), _merged(predictions), iou)
-        if rules.pooled
-        else index_coco(objects, predictions, iou)
-    )
-    classes = 1 if rules.pooled else len(truth.classes)
+    objects, results = truth.rows(rows), predictions
+    if rules.pooled:
+        objects, results = _merged(objects), _merged(results)
+    index = index_coco(objects, results, iou)
     evaluation = COCOeval(index.truth, index.results, iou)
     evaluation.params.img_ids = np.sort(index.image_ids[images]).tolist()
-    tables = _tables(evaluation, rules, classes)
-    found, ignored, seen = read_verdicts(evaluation, classes, rules.caps[-1], index, len(predictions))
+    tables = _tables(evaluation, rules, len(objects.classes))
+    thresholds = np.array(tables.thresholds)
+    found, ignored, capped = judge(objects, results, index, images, rules.caps[-1], thresholds)
     found = np.where(found >= 0, np.append(rows, -1)[found], -1).astype(np.int32)
-    capped = ~seen & images[predictions.image]
     truth_ignored = np.ones(len(truth), bool)
     truth_ignored[rows] = truth.ignored[rows]
     verdicts = Verdicts(tables.thresholds, found, ignored, truth_ignored, "101-point", rules.pooled)

@@ -19,7 +19,7 @@ from d2det_geo.annotations import REGION, Annotations, Runs
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.box_match import sides
 from d2det_geo.metrics.curves import scores_of
-from d2det_geo.metrics.masks import flat_rings, mask_area, polygon_mask, whole_masks
+from d2det_geo.metrics.masks import mask_areas, polygon_masks, whole_masks
 from d2det_geo.metrics.outcome import Iou
 
 
@@ -32,8 +32,14 @@ class CocoIndex:
     """Result ``r + 1`` is row ``r`` of the predictions."""
     truth_rows: NDArray[np.intp]
     """``[A]`` row of the truth annotation ``a + 1`` was made of."""
+    truth_labels: NDArray[np.int64]
+    """``[A]`` its class: a region is an annotation of every class."""
     image_ids: NDArray[np.int64]
     """``[M]`` number each image has here."""
+    truth_masks: list[Any]
+    """``[A]`` COCO masks of the annotations; empty where boxes are compared."""
+    masks: list[Any]
+    """``[P]`` COCO masks of the results; empty where boxes are compared."""
 
 
 def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIndex:
@@ -57,6 +63,7 @@ def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIn
     categories = [{"id": label + 1, "name": name} for label, name in enumerate(truth.classes)]
     rows, labels = _rows_per_class(truth)
     shapes, areas = _truth_shapes(truth, sizes, iou)
+    truth_masks = [] if shapes is None else [shapes[row] for row in rows]
     index = COCO.from_arrays(
         images,
         categories,
@@ -66,25 +73,26 @@ def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIn
         ids=np.arange(1, len(rows) + 1),
         area=areas[rows],
         iscrowd=truth.ignored[rows].astype(np.int64),
-        segmentation=None if shapes is None else [shapes[row] for row in rows],
+        segmentation=None if shapes is None else truth_masks,
     )
-    return CocoIndex(index, _results(index, predictions, image_ids, sizes, iou), rows, image_ids)
+    results, masks = _results(index, predictions, image_ids, sizes, iou)
+    return CocoIndex(index, results, rows, labels, image_ids, truth_masks, masks)
 
 
 def _results(
     index: COCO, predictions: Annotations, image_ids: NDArray[np.int64], sizes: NDArray[np.int64], iou: Iou
-) -> COCO:
+) -> tuple[COCO, list[Any]]:
     columns = np.column_stack(
         [image_ids[predictions.image], sides(predictions), scores_of(predictions), predictions.labels + 1]
     ).astype(np.float64)
     if len(columns) == 0:  # hotcoco infers nothing from no rows
-        return COCO.from_arrays(index.dataset["images"], index.dataset["categories"], [], [], np.zeros((0, 4)))
+        return COCO.from_arrays(index.dataset["images"], index.dataset["categories"], [], [], np.zeros((0, 4))), []
     if iou == "bbox":
-        return index.load_res(columns)
-    shapes, areas = _masks(predictions, sizes[predictions.image], "predictions")
+        return index.load_res(columns), []
+    shapes, areas = _shapes(predictions, sizes[predictions.image], "predictions")
     results = index.load_res(columns, segmentation=shapes)
     results.update_anns(ids=np.arange(1, len(columns) + 1), area=areas)  # from boxes where both are given
-    return results
+    return results, shapes
 
 
 def _rows_per_class(truth: Annotations) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -122,43 +130,21 @@ def _truth_shapes(
     measured = np.flatnonzero(missing & outlined)
     if iou == "bbox":
         if len(measured):
-            areas[measured] = _masks(truth.rows(measured), sizes[truth.image[measured]], "truth")[1]
+            areas[measured] = _shapes(truth.rows(measured), sizes[truth.image[measured]], "truth")[1]
         return None, areas
-    shapes, known = _shapes(truth, sizes[truth.image], "truth", measure=missing)
+    shapes, known = _shapes(truth, sizes[truth.image], "truth")
     areas[measured] = known[measured]
     return shapes, areas
 
 
-def _masks(annotations: Annotations, sizes: NDArray[np.int64], what: str) -> tuple[list[Any], NDArray[np.float64]]:
-    return _shapes(annotations, sizes, what, measure=np.ones(len(annotations), bool))
-
-
-def _shapes(
-    annotations: Annotations, sizes: NDArray[np.int64], what: str, measure: NDArray[np.bool_]
-) -> tuple[list[Any], NDArray[np.float64]]:
-    """Return a COCO segmentation of each row, and areas ``[N]`` of crops and of what is to be measured.
-
-    Polygons without holes stay lists of rings, which hotcoco rasterises as pycocotools does, unless measured.
-    """
+def _shapes(annotations: Annotations, sizes: NDArray[np.int64], what: str) -> tuple[list[Any], NDArray[np.float64]]:
+    """Return a COCO mask of each row, and areas ``[N]``."""
     outlines = _outlines(annotations, what)
-    shapes: list[Any] = [None] * len(annotations)
-    areas = np.full(len(annotations), np.nan)
     crops = np.array([isinstance(outline, Runs) for outline in outlines], bool)
-    masks, areas[crops] = whole_masks([outlines[row] for row in np.flatnonzero(crops)], sizes[crops])
-    for row, mask in zip(np.flatnonzero(crops).tolist(), masks, strict=True):
-        shapes[row] = mask
-    polygons = np.flatnonzero(~crops)
-    parts, owner = shapely.get_parts(outlines[polygons], return_index=True)
-    plain = ~measure[polygons]
-    plain[owner[shapely.get_num_interior_rings(parts) > 0]] = False
-    for row in polygons[~plain].tolist():
-        shapes[row] = polygon_mask(outlines[row], (int(sizes[row, 0]), int(sizes[row, 1])))
-        areas[row] = mask_area(shapes[row])
-    kept = plain[owner]
-    rings = flat_rings(shapely.get_exterior_ring(parts[kept])) if kept.any() else []
-    for row, ring in zip(polygons[owner[kept]].tolist(), rings, strict=True):
-        shapes[row] = [*(shapes[row] or []), ring]
-    return shapes, areas
+    placed = iter(whole_masks(outlines[crops].tolist(), sizes[crops]))
+    drawn = iter(polygon_masks(outlines[~crops], sizes[~crops]))
+    masks = [next(placed) if crop else next(drawn) for crop in crops.tolist()]
+    return masks, mask_areas(masks)
 
 
 def _outlines(annotations: Annotations, what: str) -> NDArray[np.object_]:

@@ -1,15 +1,11 @@
-"""What is read from a COCO evaluation: its tables, and how each result was judged."""
+"""The tables of a COCO evaluation, and the numbers they hold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from hotcoco import COCOeval
 from numpy.typing import NDArray
-
-from d2det_geo.metrics.coco_index import CocoIndex
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,46 +40,6 @@ class Tables:
     def undefined(self) -> dict[str, float]:
         """Name the numbers of a class that was not judged by itself."""
         return dict.fromkeys(self.metrics(), float("nan"))
-
-
-def read_verdicts(
-    evaluation: COCOeval, classes: int, cap: int, index: CocoIndex, predictions: int
-) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Match once more, class by class over all areas, and read what each result took.
-
-    hotcoco hands out its matches as Python lists: one class at a time keeps them small.
-
-    Args:
-        evaluation: of ``index``, with its images and thresholds set.
-        classes: how many.
-        cap: results kept per image and class.
-        index: truth and predictions.
-        predictions: how many.
-
-    Returns:
-        found and ignored ``[T, P]`` as in ``Verdicts`` (rows of the indexed truth), and seen ``[P]``: within the cap.
-    """
-    evaluation.params.area_rng, evaluation.params.area_rng_lbl = [[0.0, 1e10]], ["all"]
-    evaluation.params.max_dets = [cap]
-    thresholds = len(evaluation.params.iou_thrs)
-    found = np.full((thresholds, predictions), -1, np.int32)
-    ignored = np.ones((thresholds, predictions), bool)
-    for label in range(classes):
-        evaluation.params.cat_ids = [label + 1]
-        evaluation.evaluate()
-        for part in evaluation.eval_imgs:
-            if part is not None and part["dtIds"]:
-                _read(part, index, found, ignored)
-    # An undecided row is ignored everywhere and took nothing; so is none that was seen with all areas allowed.
-    seen = ~ignored.all(axis=0) | (found >= 0).any(axis=0)
-    return found, ignored, np.asarray(seen)
-
-
-def _read(part: dict[str, Any], index: CocoIndex, found: NDArray[np.int32], ignored: NDArray[np.bool_]) -> None:
-    rows = np.array(part["dtIds"]) - 1
-    taken = np.where(np.array(part["dtMatched"], bool), np.array(part["dtMatches"], np.int64), 0)
-    found[:, rows] = np.append(-1, index.truth_rows)[taken]
-    ignored[:, rows] = np.array(part["dtIgnore"], bool)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ _BATCH = 1024  # masks whose packed run lengths are written at a time: bounds th
 _WIDEST = 7  # bytes of the longest packed number, 32 bits by 5
 
 
-def whole_masks(crops: Sequence[Runs], sizes: NDArray[np.int64]) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
+def whole_masks(crops: Sequence[Runs], sizes: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Place crops on the canvas of their images; what sticks out of it is cut off.
 
     Args:
@@ -25,23 +26,94 @@ def whole_masks(crops: Sequence[Runs], sizes: NDArray[np.int64]) -> tuple[list[d
         sizes: ``[N, 2]`` width and height of their images, px.
 
     Returns:
-        COCO masks (``size``, ``counts``), and areas ``[N]``, px.
+        COCO masks (``size``, ``counts``).
     """
-    masks: list[dict[str, Any]] = []
-    areas = np.zeros(len(crops))
-    for start in range(0, len(crops), _BATCH):
-        part = crops[start : start + _BATCH]
+    masks = [{"size": [height, width], "counts": b""} for width, height in sizes.tolist()]
+    placed = []
+    for row, crop in enumerate(crops):
+        if (crop.x, crop.y, [crop.height, crop.width]) == (0, 0, masks[row]["size"]):
+            masks[row]["counts"] = crop.counts
+        else:
+            placed.append(row)
+    for start in range(0, len(placed), _BATCH):
+        rows = placed[start : start + _BATCH]
+        part = [crops[row] for row in rows]
         places = np.array([(crop.x, crop.y, crop.width, crop.height) for crop in part], np.int64)
-        text = np.frombuffer(b"".join(crop.counts for crop in part), np.uint8)
-        lengths = np.array([len(crop.counts) for crop in part])
-        bound = int((2 * (lengths + places[:, 2]) + 3).sum()) * _WIDEST
+        text, text_ends = _joined([crop.counts for crop in part])
+        bound = int((2 * (np.diff(text_ends) + places[:, 2]) + 3).sum()) * _WIDEST
         packed, ends = np.empty(bound, np.uint8), np.zeros(len(part) + 1, np.int64)
-        canvas = sizes[start : start + _BATCH]
-        _place_all(text, np.cumsum(lengths), places, canvas, packed, ends, areas[start : start + _BATCH])
-        for row, (width, height) in enumerate(canvas.tolist()):
-            counts = packed[ends[row] : ends[row + 1]].tobytes()
-            masks.append({"size": [height, width], "counts": counts})
-    return masks, areas
+        _place_all(text, text_ends, places, sizes[rows], packed, ends)
+        for place, row in enumerate(rows):
+            masks[row]["counts"] = packed[ends[place] : ends[place + 1]].tobytes()
+    return masks
+
+
+def polygon_masks(polygons: NDArray[np.object_], sizes: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Rasterise (multi)polygons as pycocotools does; holes are taken out.
+
+    Args:
+        polygons: ``[N]`` in px of their images.
+        sizes: ``[N, 2]`` width and height of their images, px.
+    """
+    masks = np.full(len(polygons), None, object)
+    plain = (shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(polygons)
+    plain &= shapely.get_num_interior_rings(polygons) == 0
+    canvases, canvas = np.unique(sizes, axis=0, return_inverse=True)
+    for number, (width, height) in enumerate(canvases.tolist()):
+        rows = np.flatnonzero(plain & (canvas == number))
+        if len(rows):
+            rings = flat_rings(shapely.get_exterior_ring(polygons[rows]))
+            masks[rows] = mask_tools.frPyObjects(rings, height, width)
+    for row in np.flatnonzero(~plain):
+        masks[row] = polygon_mask(polygons[row], (int(sizes[row, 0]), int(sizes[row, 1])))
+    return list(masks)
+
+
+def mask_areas(masks: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """Count the pixels ``[N]`` of COCO masks."""
+    areas = np.zeros(len(masks))
+    _areas(*_joined([mask["counts"] for mask in masks]), areas)
+    return areas
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spans:
+    """The pixels of N masks, as stretches down the columns of their images."""
+
+    ends: NDArray[np.int64]
+    """``[N + 1]``: those of mask ``n`` are ``[ends[n] : ends[n + 1]]``."""
+    starts: NDArray[np.uint32]
+    """First pixel of each."""
+    stops: NDArray[np.uint32]
+    """Pixel after the last of each."""
+    areas: NDArray[np.float64]
+    """``[N]`` px."""
+    boxes: NDArray[np.float64]
+    """``[N, 4]`` x, y, width, height that hold the pixels."""
+
+
+def spans(masks: Sequence[dict[str, Any]]) -> Spans:
+    """Unpack COCO masks of images of less than 2^32 px."""
+    text, text_ends = _joined([mask["counts"] for mask in masks])
+    bounds = np.diff(text_ends) // 2 + 1
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(bounds)])
+    starts, stops = np.zeros(ends[-1], np.uint32), np.zeros(ends[-1], np.uint32)
+    boxes, areas = np.zeros((len(masks), 4)), np.zeros(len(masks))
+    heights = np.array([mask["size"][0] for mask in masks], np.int64)
+    _spans(text, text_ends, heights, ends, starts, stops, boxes, areas)
+    return Spans(ends, starts, stops, areas, boxes)
+
+
+def overlaps(first: Spans, second: Spans, pairs: tuple[NDArray[np.intp], NDArray[np.intp]]) -> NDArray[np.float64]:
+    """Count the pixels ``[K]`` that the masks of each pair share."""
+    shared = np.zeros(len(pairs[0]))
+    _shared(first.ends, first.starts, first.stops, second.ends, second.starts, second.stops, *pairs, shared)
+    return shared
+
+
+def _joined(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    lengths = np.array([0, *map(len, texts)], np.int64)
+    return np.frombuffer(b"".join(texts), np.uint8), np.cumsum(lengths)
 
 
 def polygon_mask(polygon: shapely.Geometry, size: tuple[int, int]) -> dict[str, Any]:
@@ -63,11 +135,6 @@ def flat_rings(rings: NDArray[np.object_]) -> list[list[float]]:
     ends = np.searchsorted(ring, np.arange(len(rings) + 1))
     flat: list[float] = points.ravel().tolist()
     return [flat[2 * start : 2 * end - 2] for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
-
-
-def mask_area(mask: dict[str, Any]) -> float:
-    """Count the pixels of a mask."""
-    return float(mask_tools.area(mask))
 
 
 def _with_holes(part: shapely.Polygon, size: tuple[int, int]) -> dict[str, Any]:
@@ -100,17 +167,80 @@ def _place_all(
     sizes: NDArray[np.int64],
     packed: NDArray[np.uint8],
     ends: NDArray[np.int64],
-    areas: NDArray[np.float64],
 ) -> None:
-    start = 0
     for row in range(len(places)):
-        runs = np.empty(text_ends[row] - start + 1, np.int64)
-        count = _unpacked(text, start, text_ends[row], runs)
-        start = text_ends[row]
+        runs = np.empty(text_ends[row + 1] - text_ends[row] + 1, np.int64)
+        count = _unpacked(text, text_ends[row], text_ends[row + 1], runs)
         whole = np.empty(2 * (count + places[row, 2]) + 3, np.int64)
         length = _placed(runs[:count], places[row], sizes[row, 0], sizes[row, 1], whole)
-        areas[row] = whole[1:length:2].sum()
         ends[row + 1] = _packed(whole[:length], packed, ends[row])
+
+
+@compiled
+def _areas(text: NDArray[np.uint8], text_ends: NDArray[np.int64], areas: NDArray[np.float64]) -> None:
+    for row in range(len(areas)):
+        runs = np.empty(text_ends[row + 1] - text_ends[row] + 1, np.int64)
+        count = _unpacked(text, text_ends[row], text_ends[row + 1], runs)
+        areas[row] = runs[1:count:2].sum()
+
+
+@compiled
+def _spans(
+    text: NDArray[np.uint8],
+    text_ends: NDArray[np.int64],
+    heights: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    starts: NDArray[np.uint32],
+    stops: NDArray[np.uint32],
+    boxes: NDArray[np.float64],
+    areas: NDArray[np.float64],
+) -> None:
+    written = 0
+    for row in range(len(heights)):
+        runs = np.empty(text_ends[row + 1] - text_ends[row] + 1, np.int64)
+        count = _unpacked(text, text_ends[row], text_ends[row + 1], runs)
+        first, at, left, top, right, bottom = written, 0, 1 << 40, 1 << 40, 0, 0
+        for index in range(count):
+            stop = at + runs[index]
+            if index % 2 and stop > at:
+                starts[written], stops[written] = at, stop
+                written += 1
+                column, last = at // heights[row], (stop - 1) // heights[row]
+                left, right = min(left, column), max(right, last + 1)
+                whole = last > column  # on to the next column: from top to bottom
+                top = 0 if whole else min(top, at % heights[row])
+                bottom = heights[row] if whole else max(bottom, (stop - 1) % heights[row] + 1)
+                areas[row] += stop - at
+            at = stop
+        ends[row] = first
+        if written > first:
+            boxes[row, 0], boxes[row, 1], boxes[row, 2], boxes[row, 3] = left, top, right - left, bottom - top
+    ends[len(heights)] = written
+
+
+@compiled
+def _shared(  # noqa: PLR0913, PLR0917  (compiled code takes arrays, not structures)
+    first_ends: NDArray[np.int64],
+    first_starts: NDArray[np.uint32],
+    first_stops: NDArray[np.uint32],
+    second_ends: NDArray[np.int64],
+    second_starts: NDArray[np.uint32],
+    second_stops: NDArray[np.uint32],
+    firsts: NDArray[np.intp],
+    seconds: NDArray[np.intp],
+    shared: NDArray[np.float64],
+) -> None:
+    for pair in range(len(firsts)):
+        a, b = first_ends[firsts[pair]], second_ends[seconds[pair]]
+        while a < first_ends[firsts[pair] + 1] and b < second_ends[seconds[pair] + 1]:
+            start = max(first_starts[a], second_starts[b])
+            stop = min(first_stops[a], second_stops[b])
+            if stop > start:
+                shared[pair] += stop - start
+            if first_stops[a] < second_stops[b]:
+                a += 1
+            else:
+                b += 1
 
 
 @compiled

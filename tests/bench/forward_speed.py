@@ -31,7 +31,7 @@ from d2det_geo.config import load_config
 from d2det_geo.model.bundle import build_from_card
 from d2det_geo.model.d2det import D2Det
 from d2det_geo.pipeline.card import describe
-from d2det_ops.compiled import in_threads
+from d2det_ops.threads import in_threads
 
 CONFIG = Path(__file__).parents[2] / "configs" / "coco_r50.yaml"
 OURS = "d2det coco_r50"

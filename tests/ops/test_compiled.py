@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from d2det_ops.compiled import _say, compiled, in_threads
+from d2det_ops.compiled import _say, compiled
+from d2det_ops.threads import in_threads
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from d2det_ops.compiled import in_threads
 from d2det_ops.discriminative_pool.layout import Shape, change_like, maps_of, pooled_like
 from d2det_ops.discriminative_pool.loops import pool, unpool
+from d2det_ops.threads import in_threads
 
 
 def discriminative_pool(features: Tensor, gate: Tensor) -> Tensor:

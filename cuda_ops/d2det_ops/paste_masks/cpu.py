@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from d2det_ops.compiled import compiled, in_threads
+from d2det_ops.compiled import compiled
+from d2det_ops.threads import in_threads
 
 Array = NDArray[Any]
 
