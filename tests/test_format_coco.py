@@ -485,3 +485,10 @@ def test_no_bytes_are_a_traceback(data):
             coco.read(path, Reading())
     finally:
         path.unlink()
+
+
+def test_rings_that_close_themselves_twice_come_back(truth, tmp_path):
+    rings = ([0, 0, 5, 0, 5, 5, 0, 0, 0, 0], [3, 4, 8, 10, 3, 4], [1, 1, 1, 1, 1, 1, 1, 1])
+    known = truth(document(*(box(0, 0, 9, 9, segmentation=[ring]) for ring in rings)))
+    coco_write.write(known, tmp_path / "back.json")
+    assert_same(coco.read(tmp_path / "back.json", Reading()), known)
