@@ -47,8 +47,8 @@ def heading(report: Report) -> Html:
     title = " against ".join(names) or "Evaluation"
     compared = "outlines" if report.iou == "segm" else "boxes"
     counts = [
-        f"{number(report.counts[key])} {what}"
-        for key, what in (("images", "images"), ("truths", "objects"), ("predictions", "detections"))
+        f"{number(report.counts[key])} {what}{'' if report.counts[key] == 1 else 's'}"
+        for key, what in (("images", "image"), ("truths", "object"), ("predictions", "detection"))
         if key in report.counts
     ]
     return element(
