@@ -10,12 +10,13 @@ from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.registry import format_named
 from d2det_geo.data.formats.tables import Layout, _read_lines, read_table
-from d2det_geo.data.formats.uavdt import read, read_results, sequences_without_results
+from d2det_geo.data.formats.uavdt import read, read_results, split_of
 from d2det_geo.data.formats.uavdt_layout import frame_file, frame_of
 from d2det_geo.data.formats.uavdt_remarks import remarks
 from d2det_geo.data.formats.uavdt_sequences import LENGTHS, TEST, TRAIN, listed_attributes
 from d2det_geo.data.formats.uavdt_write import write, write_results
 from d2det_geo.errors import InputError
+from d2det_geo.pipeline.evaluate import evaluate_files
 
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -81,14 +82,14 @@ def test_attribute_files_beside_one_with_a_space(tmp_path):
     gt = tmp_path / "UAV-benchmark-MOTD_v1.0" / "GT"
     for name in ("M0701", "M0208", "X1"):
         put(gt / f"{name}_gt_whole.txt", "1,1,1,2,3,4,1,1,1")
-    put(tmp_path / "M_attr" / "test" / "M0701 _attr.txt", "0,0,1,0,0,1,0,0,1,0")
+    put(tmp_path / "M_attr" / "test" / "M0701 _attr.txt", "0,1,0,0,0,1,0,0,1,0")
     put(tmp_path / "M_attr" / "train" / "X1_attr.txt", "1,0,0,1,0,0,1,1,0,1,")
     images = read(gt, Reading()).images
     first = {
         name: next(i for i, group in enumerate(images.groups) if group == name) for name in ("M0701", "M0208", "X1")
     }
     having = {name: {tag for tag in images.tags if images.tags[tag][row]} for name, row in first.items()}
-    assert having["M0701"] == {"fog", "high", "bird"}
+    assert having["M0701"] == {"night", "high", "bird"}  # the file counts, not the toolkit's list
     assert having["M0208"] == {"daylight", "medium", "front"}  # no file: as the toolkit lists it
     assert having["X1"] == {"daylight", "low", "front", "side", "long-term"}
 
@@ -111,6 +112,25 @@ def test_one_part_of_the_benchmark(tmp_path):
     (tmp_path / "M0101_gt_whole.txt").unlink()
     with pytest.raises(InputError, match="holds no train sequence"):
         read(tmp_path, Reading(split="train"))
+
+
+@pytest.mark.parametrize(
+    ("truth", "results", "split"),
+    [
+        ("M0101 M0203", "M0203", "test"),
+        ("M0101 M0203 M0208", "", "test"),
+        ("M0101 M0203", "M0101", "train"),
+        ("M0101 M0203", "M0101 M0203", None),
+        ("M0203 M0208", "M0203", None),
+        ("M0101 X1", "X1", None),
+    ],
+)
+def test_the_part_that_is_judged(tmp_path, truth, results, split):
+    for name in truth.split():
+        put(tmp_path / "GT" / f"{name}_gt_whole.txt")
+    for name in results.split():
+        put(tmp_path / "res" / f"{name}.txt")
+    assert split_of(tmp_path, tmp_path / "res") == split
 
 
 @pytest.mark.parametrize("layout", ["{0}", "{0}/img1", "UAV-benchmark-M/{0}"])
@@ -186,6 +206,12 @@ def test_bad_ignore_regions_are_named(tmp_path):
         read(tmp_path, Reading())
 
 
+def test_a_region_may_be_of_no_size(tmp_path):
+    put(tmp_path / "X_gt_whole.txt")
+    put(tmp_path / "X_gt_ignore.txt", "1,1,5,6,0,8,1,-1,-1")
+    assert read(tmp_path, Reading()).boxes.tolist() == [[5, 6, 5, 14]]
+
+
 def test_what_is_no_folder_of_truth(tmp_path):
     with pytest.raises(InputError, match="nothing: is not a folder"):
         read(tmp_path / "nothing", Reading())
@@ -227,7 +253,8 @@ def test_an_empty_truth_is_a_truth(tmp_path):
 def test_detections_by_hand(gt, tmp_path):
     truth = read(gt, Reading())
     put(tmp_path / "res" / "S1.txt", "4,-1,1.5,2,3,4,0.25,1,2", "1,-1,1,2,3,4,0.5", "1,-1,1,2,3,4,1e-3,1,-1,7,7")
-    found = read_results(tmp_path / "res", truth, Reading())
+    reading = Reading()
+    found = read_results(tmp_path / "res", truth, reading)
     assert found.images is truth.images
     assert found.classes == truth.classes
     assert found.image.tolist() == [3, 0, 0]
@@ -235,7 +262,11 @@ def test_detections_by_hand(gt, tmp_path):
     assert found.scores.tolist() == [0.25, 0.5, 0.001]
     assert found.labels.tolist() == [1, 0, 0]
     assert found.columns["category_known"].tolist() == [True, False, False]
-    assert sequences_without_results(tmp_path / "res", truth) == ("S10",)
+    assert reading.notices == [
+        f"{tmp_path / 'res'}: has no file of S10; nothing was found there",
+        f"{tmp_path / 'res'}: 2 detections have no category, or none of the truth's; "
+        "they count where classes are pooled, and as car elsewhere",
+    ]
 
 
 def test_detections_take_the_classes_of_the_truth(gt, tmp_path):
@@ -284,11 +315,14 @@ def test_remarks(tmp_path):
     for name in ("M0203", "M0209"):
         frames = [n for n in range(1, LENGTHS[name] + 1) if name != "M0203" or not 831 <= n <= 842]
         put(tmp_path / f"{name}_gt_whole.txt", *(f"{n},1,1,1,5,5,1,1,1" for n in frames))
-    said = remarks(read(tmp_path, Reading()))
-    assert said[0].startswith("Of the test split the truth lacks M0205, M0208, M0403")
-    assert said[0].endswith("and 12 more: numbers compare with none published.")
-    assert said[1] == "Frames without objects count as such: M0203 is annotated in 995 of 1,007 frames."
-    assert said[2].endswith("are missing in M0203.")  # the released file of M0209 is empty
+    reading = Reading()
+    (said,) = remarks(read(tmp_path, reading))
+    assert said.startswith("Of the test split the truth lacks M0205, M0208, M0403")
+    assert said.endswith("and 12 more: numbers compare with none published.")
+    assert reading.notices == [
+        "Frames without objects count as such: M0203 is annotated in 995 of 1,007 frames.",
+        "Ignore regions, which the released files have, are missing in M0203.",  # that of M0209 is empty
+    ]
     put(tmp_path / "M0101_gt_whole.txt", "1,1,1,1,5,5,1,1,1")
     assert "training sequences, which published numbers leave out: M0101" in " ".join(
         remarks(read(tmp_path, Reading()))
@@ -299,7 +333,9 @@ def test_a_whole_test_split_has_nothing_to_remark(tmp_path):
     for name, length in TEST.items():
         put(tmp_path / f"{name}_gt_whole.txt", *(f"{n},1,1,1,5,5,1,1,1" for n in range(1, length + 1)))
         put(tmp_path / f"{name}_gt_ignore.txt", "1,1,1,1,5,5,1,-1,-1")
-    assert remarks(read(tmp_path, Reading())) == ()
+    reading = Reading()
+    assert remarks(read(tmp_path, reading)) == ()
+    assert reading.notices == []
 
 
 def frames_of(*sequences, count=3):
@@ -437,3 +473,14 @@ def outcome(function, *arguments):
         return function(*arguments), ""
     except InputError as error:
         return None, str(error)
+
+
+def test_the_released_folder_of_both_parts_is_judged_by_the_test_part(tmp_path):
+    for name in ("M0101", "M0203"):
+        put(tmp_path / "GT" / f"{name}_gt_whole.txt", "1,1,10,10,50,30,1,1,1")
+    put(tmp_path / "res" / "M0203.txt", "1,-1,10,10,50,30,0.9,1,1")
+    found = evaluate_files(tmp_path / "GT", tmp_path / "res", protocol="uavdt")
+    assert found.metrics["ap"] == 1
+    assert any("holds both parts of UAVDT; the test sequences are judged" in notice for notice in found.notices)
+    with pytest.raises(InputError, match=r"M0203.txt:1: the truth has no sequence 'M0203'"):
+        evaluate_files(tmp_path / "GT", tmp_path / "res", protocol="uavdt", split="train")
