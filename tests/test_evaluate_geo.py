@@ -389,3 +389,42 @@ def test_matching_equals_a_slow_one(case):
         took, aside = slow_match(case, threshold)
         assert verdicts.found[row].tolist() == took
         assert verdicts.ignored[row].tolist() == aside
+
+
+# --- intervals -----------------------------------------------------------------------------------------------------
+
+
+def test_intervals_are_of_blocks_of_ground(tmp_path):
+    # Twelve places 100 m apart, of which every third is found: each block holds one truth, and maybe its detection,
+    # which lies beyond the border of the block by some metres.
+    places = [(100.0 * number + 1, 1, 10, 10) for number in range(12)]
+    truth = layer(tmp_path / "truth.gpkg", [*places, (9000, 0, 10, 10)])
+    shifted = [(x - 2, y, width, height) for x, y, width, height in places[::3]]
+    found = layer(tmp_path / "found.gpkg", shifted, score=[0.9] * 4)
+    aoi = layer(tmp_path / "aoi.gpkg", [(-50, -50, 1300, 100)])
+    options = {"aoi": aoi, "ci": 90, "block": 100.0}
+    report = evaluate_files(truth, found, **options)
+    assert report.metrics["recall"] == pytest.approx(1 / 3)
+    intervals = report.intervals
+    assert (intervals["level"], intervals["unit"], intervals["block"]) == (90, "block", 100)
+    # The frame is centred on the objects, so its blocks are no multiples of 100 from ORIGIN; each object has its own.
+    assert intervals["units"] == 12
+    low, high = intervals["metrics"]["recall"]
+    # Of 12 draws a third hits: 0.05 and 0.95 quantiles of a binomial of 12 and 1/3 are 1 and 7, or nearly.
+    assert (low, high) == (pytest.approx(1 / 12, abs=1 / 12), pytest.approx(7 / 12, abs=1 / 12))
+    assert intervals["metrics"]["precision"] == [1.0, 1.0]
+    assert evaluate_files(truth, found, **options).intervals == intervals
+    wider = evaluate_files(truth, found, **{**options, "block": 600.0})
+    assert wider.intervals["units"] <= 3
+    assert any("blocks only: they say little" in notice for notice in wider.notices)
+    default = evaluate_files(truth, found, aoi=aoi, ci=95)
+    assert default.intervals["block"] == pytest.approx(np.sqrt(1110 * 10) / 10, rel=0.05)
+
+
+def test_intervals_without_truth_are_undefined(files, tmp_path):
+    empty = tmp_path / "empty.geojson"
+    empty.write_text('{"type": "FeatureCollection", "features": []}')
+    for pair in ((empty, files[1]), (files[0], empty), (empty, empty)):
+        document = evaluate_files(*pair, ci=95).to_json()
+        json.dumps(document, allow_nan=False)
+    assert set(map(tuple, document["intervals"]["metrics"].values())) == {(None, None)}
