@@ -89,7 +89,8 @@ def test_truth_by_hand(truth):
     assert found.image.tolist() == [0, 1, 1]
     assert found.boxes.tolist() == [[1, 2, 4.5, 6], [0, 0, 5, 5], [2, 2, 3, 3]]
     assert found.labels.tolist() == [0, 1, 0]
-    assert found.ignored.tolist() == [False, True, True]
+    assert found.ignored.tolist() == [False, True, False]
+    assert found.columns["ignore"].tolist() == [False, False, True]
     assert found.scores is None
     assert found.areas.tolist() == [9, 2, 1]  # stated, of the mask, of the box
     assert found.columns["id"].tolist() == [0, 12, 4]
