@@ -16,13 +16,15 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from d2det_geo.annotations import Annotations, Runs
+from d2det_geo.annotations import REGION, Annotations, Runs
 from d2det_geo.metrics.breakdown import STEPS, break_down
 from d2det_geo.metrics.calibration import calibrate
+from d2det_geo.metrics.coco import score_coco
 from d2det_geo.metrics.compared import compare
 from d2det_geo.metrics.confusion import confuse
 from d2det_geo.metrics.errors import MISSED, WRONG, at_borders, by_place, errors_of
 from d2det_geo.metrics.overlaps import LEAST, find_overlaps
+from d2det_geo.metrics.protocols import PROTOCOLS
 from d2det_geo.metrics.subsets import areas_of, by_gsd, by_size, by_tag, score_part
 from tests.judged import CLASSES, box_iou, compared, images, judged, objects, random_set
 
@@ -377,7 +379,11 @@ def test_parts_of_images_are_judged_as_if_they_were_all() -> None:
         "from 5 m",
         "unknown",
     ]
-    assert [part.name for part in by_size(compared(truth, predictions))] == ["small", "medium", "large"]
+    assert [part.name for part in by_size(compared(truth, predictions))] == [
+        "small (0 to 1,024)",
+        "medium (1,024 to 9,216)",
+        "large (from 9,216)",
+    ]
 
 
 def test_borders_of_chips_are_told_from_the_edges_of_scenes() -> None:
@@ -408,3 +414,47 @@ def test_a_protocol_that_pools_classes_has_one_class() -> None:
     assert pooled.classes == ("all classes",)
     assert break_down(pooled).areas.tolist() == [[1.0] * 7]
     assert confuse(pooled).counts.tolist() == [[1, 0], [0, 0]]
+
+
+@given(st.integers(0, 100_000), st.sampled_from([None, (1,), (2, 100)]))
+@settings(max_examples=30, deadline=None)
+def test_areas_of_the_coco_protocol_are_its_own_numbers(seed: int, caps: tuple[int, ...] | None) -> None:
+    truth, predictions = random_set(seed, ignored=True)
+    if not len(predictions) or truth.ignored.all():
+        return
+    options = {} if caps is None else {"max_dets": caps}
+    outcome = score_coco(truth, predictions, iou="bbox", **options)
+    judgement = compare(truth, predictions, outcome, "bbox")
+    areas = break_down(judgement).mean().mean(axis=1)
+    assert areas[:2] == pytest.approx([outcome.metrics["ap75"], outcome.metrics["ap50"]], abs=1e-12)
+    everything = np.ones(len(truth), bool), np.ones(len(predictions), bool)
+    assert score_part(judgement, "", *everything).ap == pytest.approx(outcome.metrics["ap"], abs=1e-12)
+    errors = errors_of(judgement)
+    right, wrong = np.count_nonzero(errors.right), np.count_nonzero(errors.wrong)
+    classes = np.unique(truth.labels[~truth.ignored])
+    if np.isin(predictions.labels, classes).all() and right + wrong:
+        assert right / (right + wrong) == pytest.approx(outcome.metrics["precision"])
+
+
+@pytest.mark.parametrize(
+    "name", ["uavdt", "uavdt-voc07", "uavdt-coco1", "uavdt-coco3", "visdrone", "voc", "dota-task2"]
+)
+def test_every_protocol_of_boxes_can_be_explained(name: str) -> None:
+    for seed in range(4):
+        truth, predictions = random_set(seed, ignored=True)
+        region = objects(truth.images, [(0, 0, 0, 0, 100, 100, 1)])
+        labels = np.append(truth.labels, REGION)
+        boxes = np.concatenate([truth.boxes, region.boxes])
+        image, ignored = np.append(truth.image, 0), np.append(truth.ignored, True)
+        truth = replace(truth, labels=labels, boxes=boxes, image=image, ignored=ignored)
+        outcome = PROTOCOLS[name].score(truth, predictions, iou="bbox")
+        judgement = compare(truth, predictions, outcome, "bbox")
+        everything = np.ones(len(truth), bool), np.ones(len(predictions), bool)
+        part = score_part(judgement, "", *everything)
+        aps = [values["ap"] for values in outcome.per_class.values() if "ap" in values]
+        wanted = float(np.nanmean(aps)) if name == "visdrone" else outcome.metrics["ap"]  # it weighs classes
+        assert part.ap == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+        errors = errors_of(judgement)
+        found, missed = np.count_nonzero(errors.found), np.count_nonzero(errors.missed)
+        assert found / (found + missed) == pytest.approx(outcome.metrics["recall"])
+        assert (break_down(judgement).areas[:, -1] >= 1 - 1e-12).any()

@@ -359,5 +359,7 @@ def test_coco_end_to_end(tmp_path):
     ignoring = evaluate_files(**files, protocol="coco", iou="bbox", ignore=["car"])
     assert (ignoring.metrics["ap"], ignoring.counts["ignore_regions"]) == (pytest.approx(1.0), 1)
     assert ignoring.counts["predictions_ignored"] == 1
-    with pytest.raises(InputError, match=r"truth.json: object 0 \(of image a.png\) has a box and no outline .* --iou bbox"):
+    with pytest.raises(
+        InputError, match=r"truth.json: object 0 \(of image a.png\) has a box and no outline .* --iou bbox"
+    ):
         evaluate_files(**files, protocol="coco")

@@ -10,7 +10,7 @@ from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.registry import format_named
 from d2det_geo.data.formats.tables import Layout, _read_lines, read_table
-from d2det_geo.data.formats.uavdt import read, read_results, sequences_without_results
+from d2det_geo.data.formats.uavdt import read, read_results, split_of
 from d2det_geo.data.formats.uavdt_layout import frame_file, frame_of
 from d2det_geo.data.formats.uavdt_remarks import remarks
 from d2det_geo.data.formats.uavdt_sequences import LENGTHS, TEST, TRAIN, listed_attributes
@@ -111,6 +111,25 @@ def test_one_part_of_the_benchmark(tmp_path):
     (tmp_path / "M0101_gt_whole.txt").unlink()
     with pytest.raises(InputError, match="holds no train sequence"):
         read(tmp_path, Reading(split="train"))
+
+
+@pytest.mark.parametrize(
+    ("truth", "results", "split"),
+    [
+        ("M0101 M0203", "M0203", "test"),
+        ("M0101 M0203 M0208", "", "test"),
+        ("M0101 M0203", "M0101", "train"),
+        ("M0101 M0203", "M0101 M0203", None),
+        ("M0203 M0208", "M0203", None),
+        ("M0101 X1", "X1", None),
+    ],
+)
+def test_the_part_that_is_judged(tmp_path, truth, results, split):
+    for name in truth.split():
+        put(tmp_path / "GT" / f"{name}_gt_whole.txt")
+    for name in results.split():
+        put(tmp_path / "res" / f"{name}.txt")
+    assert split_of(tmp_path, tmp_path / "res") == split
 
 
 @pytest.mark.parametrize("layout", ["{0}", "{0}/img1", "UAV-benchmark-M/{0}"])
@@ -227,7 +246,8 @@ def test_an_empty_truth_is_a_truth(tmp_path):
 def test_detections_by_hand(gt, tmp_path):
     truth = read(gt, Reading())
     put(tmp_path / "res" / "S1.txt", "4,-1,1.5,2,3,4,0.25,1,2", "1,-1,1,2,3,4,0.5", "1,-1,1,2,3,4,1e-3,1,-1,7,7")
-    found = read_results(tmp_path / "res", truth, Reading())
+    reading = Reading()
+    found = read_results(tmp_path / "res", truth, reading)
     assert found.images is truth.images
     assert found.classes == truth.classes
     assert found.image.tolist() == [3, 0, 0]
@@ -235,7 +255,11 @@ def test_detections_by_hand(gt, tmp_path):
     assert found.scores.tolist() == [0.25, 0.5, 0.001]
     assert found.labels.tolist() == [1, 0, 0]
     assert found.columns["category_known"].tolist() == [True, False, False]
-    assert sequences_without_results(tmp_path / "res", truth) == ("S10",)
+    assert reading.notices == [
+        f"{tmp_path / 'res'}: has no file of S10; nothing was found there",
+        f"{tmp_path / 'res'}: 2 detections have no category, or none of the truth's; "
+        "they count where classes are pooled, and as car elsewhere",
+    ]
 
 
 def test_detections_take_the_classes_of_the_truth(gt, tmp_path):
@@ -284,7 +308,9 @@ def test_remarks(tmp_path):
     for name in ("M0203", "M0209"):
         frames = [n for n in range(1, LENGTHS[name] + 1) if name != "M0203" or not 831 <= n <= 842]
         put(tmp_path / f"{name}_gt_whole.txt", *(f"{n},1,1,1,5,5,1,1,1" for n in frames))
-    said = remarks(read(tmp_path, Reading()))
+    reading = Reading()
+    said = remarks(read(tmp_path, reading))
+    assert tuple(reading.notices) == said[1:]  # what is so of any use of it
     assert said[0].startswith("Of the test split the truth lacks M0205, M0208, M0403")
     assert said[0].endswith("and 12 more: numbers compare with none published.")
     assert said[1] == "Frames without objects count as such: M0203 is annotated in 995 of 1,007 frames."

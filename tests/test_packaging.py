@@ -43,9 +43,12 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel):
     _, files = wheel
     roots = {"d2det_geo": ROOT, "d2det_cli": ROOT / "cli", "d2det_ops": ROOT / "cuda_ops"}
     modules = {
-        path.relative_to(root).as_posix() for package, root in roots.items() for path in (root / package).rglob("*.py")
+        path.relative_to(root).as_posix()
+        for package, root in roots.items()
+        for path in (root / package).rglob("*")
+        if path.suffix in {".py", ".html", ".css", ".js"}
     }
-    assert "d2det_cli/main.py" in modules
+    assert {"d2det_cli/main.py", "d2det_geo/pipeline/report/page.css"} <= modules
     assert modules <= set(files)
 
 

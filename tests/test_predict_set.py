@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -370,14 +369,22 @@ def command(tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
 
 
 def test_the_command_tells_sets_from_scenes(folder: Path, tmp_path: Path, command: Any) -> None:
-    torch.manual_seed(0)
+    for name in SHEDS:
+        Image.fromarray(picture([(10, 10, 30, 30)], 64, 48)).save(folder / f"{name}.png")
     out = tmp_path / "r.json"
     code, stdout, stderr = command(str(listing(folder)), "--out", str(out), "--json", "--class-map", "building=house")
     assert (code, json.loads(stdout)["format"]) == (0, "coco-results")
     assert "4 images (coco-results)" in stderr
     assert {row["category_id"] for row in json.loads(out.read_text())} <= {40}
-    code, _, _ = command(str(folder), "--out", str(tmp_path / "set.json"), "--as-set")
-    assert code == 0
+    for word in ([], ["--as-set"]):
+        code, _, _ = command(str(folder), "--out", str(tmp_path / f"set{len(word)}.json"), *word)
+        assert code == 0
+    (folder / "one").mkdir()
+    Image.fromarray(picture([], 64, 48)).save(folder / "one/a.png")
+    code, _, _ = command(str(folder / "one"), "--out", str(tmp_path / "one.json"))
+    assert (code, json.loads((tmp_path / "one.json").read_text())["type"]) == (0, "FeatureCollection")  # as ever
+    code, _, _ = command(str(folder / "one"), "--out", str(tmp_path / "two.json"), "--as-set")
+    assert (code, {row["image_id"] for row in json.loads((tmp_path / "two.json").read_text())}) == (0, {0})
     code, _, stderr = command(str(folder), "--out", str(tmp_path / "x.geojson"))
     assert (code, "there are 4 scenes" in stderr) == (2, True)  # as ever
     code, _, stderr = command(str(folder / "a.png"), "--out", str(tmp_path / "x.geojson"), "--class-map", "a=b")

@@ -8,7 +8,8 @@ from pycocotools import mask as coco
 
 from d2det_geo import runs
 from d2det_geo.annotations import Runs
-from d2det_geo.runs import areas, full_counts, pixels, runs_of
+from d2det_geo.packed_runs import DamagedError
+from d2det_geo.runs import areas, boxes, full_counts, of_lengths, pixels, runs_of
 
 
 def drawn(rng, height, width, kind):
@@ -41,6 +42,20 @@ def test_masks_are_those_of_pycocotools(seed, width, height, count):
     expected = [coco.encode(np.asfortranarray(mask, np.uint8))["counts"] for mask in masks]
     assert full_counts(crops, width, height) == expected
     assert [runs_of(mask).counts for mask in masks] == expected
+    for mask, crop, box in zip(expected, crops, boxes(crops).tolist(), strict=True):
+        x, y, w, h = coco.toBbox({"size": [height, width], "counts": mask}).tolist()
+        assert box == ([x, y, x + w, y + h] if w else [crop.x, crop.y, crop.x, crop.y])
+
+
+def test_plain_run_lengths():
+    lengths = [0, 3, 2, 40, 1, 7, 900, 47]
+    assert (
+        of_lengths(lengths, 50, 20).counts == coco.frPyObjects({"size": [20, 50], "counts": lengths}, 20, 50)["counts"]
+    )
+    for wrong in ([], [999], [-1, 1001]):
+        with pytest.raises(DamagedError, match="mask 1: ") as caught:
+            boxes([of_lengths([1000], 50, 20), of_lengths(wrong, 50, 20)])
+        assert caught.value.index == 1
 
 
 def test_long_runs_and_many_masks(monkeypatch):

@@ -67,7 +67,7 @@ def predict(
     what |= {"bbox": texts.parse_bbox(bbox), **texts.parse_tta(tta)}
     where = {"format": format, "crs": crs, "overwrite": overwrite, "resume": resume}
     talk, about = Talk(show, verbose, quiet, as_json), {"images": images, "class_map": texts.parse_class_map(class_map)}
-    if is_set(scenes, format, as_set):
+    if is_set(scenes, format, out, as_set):
         predict_images(scenes, out, out_dir, model, talk, where, about | {"on_error": str(on_error)}, what)
     elif any(about.values()):
         raise UsageError("--images and --class-map belong to an image set; give a COCO JSON file, or --as-set")

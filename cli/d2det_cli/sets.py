@@ -11,14 +11,25 @@ from d2det_cli.predictions import Talk
 from d2det_cli.progress import progress
 from d2det_cli.say import print_json, say
 from d2det_geo.errors import PartialError, UsageError
+from d2det_geo.pipeline.inputs import SCENE_SUFFIXES
 from d2det_geo.pipeline.predict_set import SetSummary, predict_set
 from d2det_geo.pipeline.predict_set_results import FORMATS
 
 
-def is_set(names: Sequence[str], format: str | None, as_set: bool) -> bool:
-    """Tell an image set from scenes: by a format only sets have, by a COCO JSON file, or because the user says so."""
-    listed = len(names) == 1 and names[0].lower().endswith(".json") and Path(names[0]).is_file()
-    return as_set or listed or format in FORMATS
+def is_set(names: Sequence[str], format: str | None, out: str | None, as_set: bool) -> bool:
+    """Tell an image set from scenes.
+
+    By a format only sets have; a COCO JSON file; because the user says so; or by a folder of anything but one image
+    whose results are to go into one ``.json``, ``.zip`` or folder, which scenes never do.
+    """
+    if as_set or format in FORMATS:
+        return True
+    if len(names) != 1 or format is not None:
+        return False
+    path = Path(names[0])
+    if path.is_dir() and out not in {None, "-"} and Path(str(out)).suffix.lower() in {".json", ".zip", ""}:
+        return sum(item.suffix.lower() in SCENE_SUFFIXES for item in path.iterdir()) != 1
+    return path.suffix.lower() == ".json" and path.is_file()
 
 
 def predict_images(

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import shapes as traced
 
-from d2det_geo.annotations import REGION, Annotations, Images, Runs
+from d2det_geo.annotations import REGION, Annotations, Images
+from d2det_geo.data.formats.run_shapes import shapes_of
 from d2det_geo.data.image_files import ImageFiles
 from d2det_geo.data.images import LabelledImage, Read
 from d2det_geo.data.pixels import Decoder
 from d2det_geo.data.resample import resampled
 from d2det_geo.data.truth import IGNORE, ClassMap, Truth
 from d2det_geo.errors import InputError
-from d2det_geo.runs import pixels
 from d2det_geo.vector.repair import polygonal
 
 CACHED_IMAGES = 16  # decoded images kept in memory per source
@@ -145,18 +144,11 @@ def _shapes(annotations: Annotations, rows: NDArray[np.intp], scales: NDArray[np
     """Outlines of rows in grid px, or boxes where there is none."""
     shapes = np.asarray(shapely.box(*annotations.boxes[rows].T), dtype=object)
     if annotations.outlines is not None:
-        for place, outline in enumerate(annotations.outlines[rows]):
-            if outline is not None:
-                shapes[place] = _outline(outline) if isinstance(outline, Runs) else outline
+        outlines = annotations.outlines[rows]
+        known = np.array([outline is not None for outline in outlines], np.bool_)
+        shapes[known] = shapes_of(outlines[known])
     points, owners = shapely.get_coordinates(shapes, return_index=True)
     return np.asarray(shapely.set_coordinates(shapes, points * scales[annotations.image[rows]][owners]), dtype=object)
-
-
-def _outline(runs: Runs) -> shapely.Geometry:
-    """Outline a mask along the edges of its pixels."""
-    cells = np.ascontiguousarray(pixels(runs), np.uint8)
-    parts: list[Any] = [shapely.geometry.shape(ring) for ring, _ in traced(cells, mask=cells > 0)]
-    return shapely.transform(shapely.union_all(parts), lambda points: points + np.array([runs.x, runs.y]))
 
 
 def _decode(decoder: Decoder, width: int, height: int) -> NDArray[np.uint8]:

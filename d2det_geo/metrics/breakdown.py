@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION
 from d2det_geo.metrics.compared import Compared
+from d2det_geo.metrics.curves import RECALLS_101
 from d2det_geo.metrics.overlaps import LEAST, Overlaps
-from d2det_geo.metrics.precision import RECALLS, sampled
+from d2det_geo.metrics.precision import sampled
 from d2det_ops.compiled import compiled
 
 STEPS = ("C75", "C50", "Loc", "Sim", "Oth", "BG", "FN")
@@ -73,7 +74,7 @@ def break_down(compared: Compared, supercategories: Sequence[str] | None = None)
         groups = np.unique(np.array(supercategories, dtype=str), return_inverse=True)[1]
     own = _with_classes(compared)
     rank = np.empty(len(compared.labels), np.intp)
-    rank[compared.by_score()] = np.arange(len(rank))
+    rank[compared.order] = np.arange(len(rank))
     judged = [_own(compared, own, rank, least) for least in (0.75, 0.5, LEAST)]
     hits, left_out = judged[-1]
     for others in (groups, np.zeros_like(groups)):
@@ -100,7 +101,7 @@ def _own(
     found = np.full(len(compared.labels), -1, np.int64)
     _take(pairs.truths, pairs.predictions, compared.absorbing, np.zeros(len(ignored), np.bool_), found)
     matched = found >= 0
-    on_ignored = matched & ignored[found]
+    on_ignored = matched & np.append(ignored, False)[found]
     return matched & ~on_ignored, on_ignored | compared.dropped
 
 
@@ -134,8 +135,8 @@ def _take(truths: Any, predictions: Any, shared: Any, taken: Any, found: Any) ->
 
 
 def _curves(compared: Compared, judged: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> NDArray[np.float64]:
-    order = compared.by_score()
-    curves = np.full((len(compared.classes), len(STEPS), len(RECALLS)), np.nan)
+    order = compared.order
+    curves = np.full((len(compared.classes), len(STEPS), len(RECALLS_101)), np.nan)
     for label in range(len(compared.classes)):
         rows = order[compared.labels[order] == label]
         truths = int(np.count_nonzero((compared.truth_labels == label) & compared.counted))

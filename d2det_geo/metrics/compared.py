@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations
+from d2det_geo.metrics.curves import ranking, scores_of
 from d2det_geo.metrics.outcome import Iou, Outcome
 from d2det_geo.metrics.overlaps import Overlaps, Shapes, find_overlaps
 
@@ -15,6 +16,7 @@ POOLED = "all classes"
 """Name of the one class of a protocol that pools them."""
 
 _CROWDS = frozenset({"coco", "isaid"})  # protocols whose ignored truths absorb any number of predictions
+_ONE_CLASS = frozenset({"uavdt-coco1"})  # that merge all classes though their verdicts are not said to be pooled
 _POLYGONS = frozenset({"dota-task1", "geo"})  # whose outlines are compared as they are, not as pixels
 
 
@@ -35,6 +37,8 @@ class Compared:
     """``[P]`` positions in ``classes``."""
     absorbing: NDArray[np.bool_]
     """``[T]`` ignored truths that take any number of predictions, by the share of each that they cover."""
+    order: NDArray[np.intp]
+    """``[P]`` predictions by falling score; equal ones by the number of their image, then as they are."""
     dropped: NDArray[np.bool_]
     """``[P]`` predictions beyond a cap or in ignore regions: they take no part."""
 
@@ -45,14 +49,8 @@ class Compared:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """Scores ``[P]``; 1 where there are none."""
-        scores = self.predictions.scores
-        return np.ones(len(self.predictions)) if scores is None else scores
-
-    def by_score(self) -> NDArray[np.intp]:
-        """Order the predictions ``[P]`` by falling score; equal ones by the number of their image, then as they are."""
-        order: NDArray[np.intp] = np.lexsort((self.predictions.images.ids[self.predictions.image], -self.scores))
-        return order
+        """Scores ``[P]`` of the predictions."""
+        return scores_of(self.predictions)
 
     @property
     def threshold(self) -> float:
@@ -80,7 +78,8 @@ def compare(truth: Annotations, predictions: Annotations, outcome: Outcome, iou:
         outcome: what it returned.
         iou: what it compared.
     """
-    verdicts, pooled = outcome.verdicts, outcome.verdicts.pooled
+    verdicts = outcome.verdicts
+    pooled = verdicts.pooled or outcome.protocol in _ONE_CLASS
     crowds = outcome.protocol in _CROWDS
     absorbing = verdicts.truth_ignored & crowds
     dropped: NDArray[np.bool_] = np.asarray((verdicts.ignored & (verdicts.found < 0)).all(axis=0))
@@ -97,6 +96,7 @@ def compare(truth: Annotations, predictions: Annotations, outcome: Outcome, iou:
         np.where(truth.labels == REGION, REGION, 0) if pooled else truth.labels,
         np.zeros_like(predictions.labels) if pooled else predictions.labels,
         absorbing,
+        ranking(predictions),
         dropped,
     )
 

@@ -52,7 +52,7 @@ def _greedy(
     compared: Compared, truths: NDArray[np.intp], predictions: NDArray[np.intp], ious: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     rank = np.empty(len(compared.labels), np.intp)
-    rank[compared.by_score()] = np.arange(len(rank))
+    rank[compared.order] = np.arange(len(rank))
     found = np.full(len(rank), -1, np.int64)
     taken = np.zeros(len(compared.truth), bool)
     for pair in np.lexsort((-truths, -ious, rank[predictions])).tolist():

@@ -78,21 +78,20 @@ def _neighbours(truth: Annotations, predictions: Annotations) -> list[tuple[_Row
         return []
     edges = np.concatenate([truth.boxes, predictions.boxes])
     pitch = edges[:, 2].max() - edges[:, 0].min() + 1
-    tree = shapely.STRtree(_moved(truth, pitch))
+    tree = shapely.STRtree(_moved(truth, pitch, slice(None)))
     order, _ = predictions.by_image()
-    boxes = _moved(predictions, pitch)
     blocks = []
     for start in range(0, len(order), _CHUNK):
         rows = order[start : start + _CHUNK]
-        p, t = tree.query(boxes[rows])
+        p, t = tree.query(_moved(predictions, pitch, rows))
         same = truth.image[t] == predictions.image[rows[p]]
         blocks.append((t[same], rows[p[same]]))
     return blocks
 
 
-def _moved(objects: Annotations, pitch: float) -> NDArray[np.object_]:
-    x1, y1, x2, y2 = objects.boxes.T
-    offset = objects.image * pitch
+def _moved(objects: Annotations, pitch: float, rows: _Rows | slice) -> NDArray[np.object_]:
+    x1, y1, x2, y2 = objects.boxes[rows].T
+    offset = objects.image[rows] * pitch
     moved: NDArray[np.object_] = shapely.box(x1 + offset, y1, x2 + offset, y2)
     return moved
 

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from d2det_geo.annotations import Annotations, Runs
 from d2det_geo.metrics.compared import Compared
-from d2det_geo.metrics.precision import average_precision
+from d2det_geo.metrics.curves import average_precision
 
 SIZES_PX: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),
@@ -21,6 +21,8 @@ SIZES_PX: Mapping[str, tuple[float, float]] = {
     "large": (96.0**2, np.inf),
 }
 """COCO's ranges of area, px, where the protocol has none of its own."""
+
+_ENDLESS = 1e10  # how COCO says so
 
 GSD_EDGES_M = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, np.inf)
 """Edges of the bins of ground sample distance, m/px."""
@@ -32,7 +34,7 @@ class Part:
 
     name: str
     ap: float
-    """Mean over the protocol's thresholds, and over the classes that have objects in the part."""
+    """Mean over the protocol's thresholds, and over the classes that have objects in the part, all of one weight."""
     images: int
     """That have objects or detections in the part."""
     truths: int
@@ -53,8 +55,8 @@ def score_part(compared: Compared, name: str, truths: NDArray[np.bool_], predict
         predictions: ``[P]`` detections that are wrong if they find nothing.
     """
     verdicts = compared.outcome.verdicts
-    counted = truths & compared.counted
-    order, values = compared.by_score(), []
+    counted = truths & verdicts.recall_denominator()
+    order, values = compared.order, []
     inside = np.append(truths, False)
     for row, found in enumerate(verdicts.found):
         kept = ~verdicts.ignored[row] & np.where(found >= 0, inside[found], predictions)
@@ -76,7 +78,8 @@ def by_size(compared: Compared) -> Iterator[Part]:
     }
     areas = areas_of(compared.truth), areas_of(compared.predictions)
     for name, (low, high) in ranges.items():
-        yield score_part(compared, name, *((area >= low) & (area <= high) for area in areas))
+        limits = f"from {low:,.0f}" if high >= _ENDLESS else f"{low:,.0f} to {high:,.0f}"
+        yield score_part(compared, f"{name} ({limits})", *((area >= low) & (area <= high) for area in areas))
 
 
 def by_gsd(compared: Compared) -> Iterator[Part]:

@@ -162,7 +162,7 @@ def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotat
     if boxed:
         kinds = "of several rings, with holes or of run lengths " if "rings" in target.holds else ""
         lost.append(f"{boxed} outlines {kinds}became boxes: {name} cannot hold them")
-    columns = [column for column in annotations.columns if column not in target.columns]
+    columns = [column for column in annotations.columns if column not in {"id", *target.columns}]
     if columns and len(annotations):
         lost.append(f"{', '.join(columns)} left out: {name} has no place for them")
     return annotations, lost
@@ -211,6 +211,8 @@ def _output(out: Path, *, overwrite: bool) -> Iterator[Path]:
             # Ctrl-C, too: between the two renames the earlier output would go with the holder.
             if old.exists() and not out.exists():
                 old.rename(out)
+            if isinstance(error, D2DetError):
+                raise type(error)(str(error).replace(str(fresh), str(out))) from error
             if not isinstance(error, OSError):
                 raise
             raise D2DetError(f"{out}: cannot be written ({error.strerror}); check the disk") from error

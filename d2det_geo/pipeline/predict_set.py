@@ -31,6 +31,7 @@ from d2det_geo.pipeline.predict_set_masks import mask_runs
 from d2det_geo.pipeline.predict_set_results import (
     BOX_DIGITS,
     COCO_RESULTS,
+    FILES,
     FORMATS,
     Sink,
     check_target,
@@ -99,7 +100,7 @@ def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do
         out: file or folder of the results, as the format has it.
         model: name of a packaged model, path of a bundle, or a loaded network.
         images: folder of the images of a JSON file; None is the one it lies in.
-        format: one of ``FORMATS``; None is ``uavdt`` for sequences and otherwise ``coco-results``.
+        format: one of ``FORMATS``; None lets the suffix of ``out`` say, and without one is ``uavdt`` for sequences.
         class_map: class of the model -> class of the set, where they differ; an empty name drops the class.
         on_error: what an image that fails does to the others: ``fail`` ends the run there, ``skip`` goes on.
         overwrite: replace what is there.
@@ -116,7 +117,7 @@ def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do
     started = time.perf_counter()
     settings = _checked(options)
     found = open_set(path, images, sequences=True if format == "uavdt" else None)
-    format = _format(format, found)
+    format = _format(format, found, out)
     check_target(out, format, overwrite=overwrite or resume)
     if isinstance(model, str | Path):
         find_bundle(model)
@@ -168,9 +169,10 @@ def _checked(options: dict[str, Any]) -> PredictOptions:
     return settings
 
 
-def _format(format: str | None, found: ImageSet) -> str:
+def _format(format: str | None, found: ImageSet, out: Path) -> str:
     if format is None:
-        return "uavdt" if found.kind == "sequences" else COCO_RESULTS
+        of_suffix = {suffix: name for name, suffix in FILES.items()}
+        return of_suffix.get(out.suffix.lower(), "uavdt" if found.kind == "sequences" else COCO_RESULTS)
     if format not in FORMATS:
         raise UsageError(f"--format {format}: is none of an image set; there are {', '.join(FORMATS)}")
     return format

@@ -86,6 +86,8 @@ def open_source(source: Source, config: Config, tell: Tell | None = None) -> Seq
 def _dataset(source: DatasetSource, class_map: ClassMap, gsd_m: float | None, tell: Tell) -> list[LabelledImage]:
     reading = Reading(images=source.images, class_names=source.class_names, exact=source.exact, split=source.split)
     annotations = cast(Read, format_named(source.format, "read").read)(source.path, reading)
+    for notice in reading.notices:
+        tell(f"{source.path}: {notice}")
     folder = source.images or (source.path if source.path.is_dir() else source.path.parent)
     return labelled_images(
         chosen_images(annotations, _used(source, annotations, tell)),

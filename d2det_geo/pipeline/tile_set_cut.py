@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 from rasterio.windows import Window
 
 from d2det_geo.annotations import REGION, Annotations, Runs
-from d2det_geo.data.formats.files import image_size
+from d2det_geo.data.formats.files import image_size, inside
 from d2det_geo.data.formats.registry import Reading, format_named
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.pipeline.chip_labels import LEAST_VISIBLE, segmentation
@@ -28,6 +28,7 @@ from d2det_geo.pipeline.tile_set_plan import Plan, SceneJob
 from d2det_geo.places import mapped
 from d2det_geo.raster.source import open_dataset
 from d2det_geo.raster.windows import scene_windows
+from d2det_geo.runs import pixels
 from d2det_geo.vector.repair import polygonal
 
 IGNORE_CLASS = "ignore"
@@ -63,7 +64,7 @@ def plan_cut(
     if (truth.labels == REGION).any():
         categories += ((len(truth.classes) + 1, IGNORE_CLASS),)
     for index, name in enumerate(truth.images.names.tolist()):
-        path = _inside(images, name, source)
+        path = inside(images, name, str(source))
         width, height = image_size(path)
         said = tuple(truth.images.sizes[index].tolist())
         if 0 not in said and said != (width, height):
@@ -98,13 +99,6 @@ def _stems(names: Sequence[str], source: Path) -> list[str]:
         double = next(stem for stem in stems if stems.count(stem) > 1)
         raise InputError(f"{source}: chips of two images would be called {double}; rename one of them")
     return stems
-
-
-def _inside(folder: Path, name: str, source: Path) -> Path:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise InputError(f"{source}: image {name!r} leads out of {folder}; keep the images inside")
-    return folder / name
 
 
 def _fingerprint(source: Path) -> list[Any]:
@@ -188,7 +182,7 @@ def _of_polygon(shape: shapely.Geometry, window: tuple[int, int, int, int], *, r
 
 def _of_mask(runs: Runs, window: tuple[int, int, int, int]) -> Part:
     x, y, width, height = window
-    crop = coco_mask.decode({"size": [runs.height, runs.width], "counts": runs.counts})
+    crop = _pixels(runs)
     top, left = max(y - runs.y, 0), max(x - runs.x, 0)
     seen = crop[top : max(y + height - runs.y, 0), left : max(x + width - runs.x, 0)]
     if not seen.any():
@@ -201,3 +195,8 @@ def _of_mask(runs: Runs, window: tuple[int, int, int, int]) -> Part:
     mask = {"size": [height, width], "counts": coco_mask.encode(chip)["counts"].decode("ascii")}
     area = int(seen.sum())
     return {"segmentation": mask, "bbox": [int(value) for value in box], "area": area}, area / int(crop.sum())
+
+
+def _pixels(runs: Runs) -> NDArray[np.uint8]:
+    """Paint ``[H, W]`` of a crop, 1 inside."""
+    return pixels(runs).astype(np.uint8)

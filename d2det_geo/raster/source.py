@@ -25,7 +25,10 @@ from rasterio.windows import Window
 from d2det_geo.errors import InputError
 from d2det_geo.raster.blocks import cache_bytes, check_size
 
-_STRICT = {"GDAL_ERROR_ON_LIBJPEG_WARNING": True}  # or what a truncated JPEG lacks is grey
+_STRICT = {
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": True,  # or what a truncated JPEG lacks is grey
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",  # or a truncated PNG that is read whole is noise, and nothing is said
+}
 _ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeDecodeError)  # the last of messages that quote the file
 _ADDRESS = re.compile(r"^/vsi|^[A-Za-z][A-Za-z0-9+_]+:")  # /vsicurl/..., https://..., NETCDF:file:variable
 
@@ -59,7 +62,7 @@ def understanding(name: str) -> Iterator[None]:
         InputError: in place of GDAL's own errors.
     """
     try:
-        with rasterio.Env():
+        with rasterio.Env(**_STRICT):
             yield
     except _ERRORS as error:
         raise InputError(f"{name}: not a raster GDAL can read ({_reason(error, name)}); check the file") from error

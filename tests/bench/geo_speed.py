@@ -71,7 +71,9 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
     ap = json.loads(done.stdout)["metrics"]["ap"]
-    print(f"{count:,} x {count:,} polygons, {suffix}: {seconds:.1f} s ({cpu:.1f} s of CPU), {peak:,.0f} MB, AP {ap:.6f}")
+    print(
+        f"{count:,} x {count:,} polygons, {suffix}: {seconds:.1f} s ({cpu:.1f} s of CPU), {peak:,.0f} MB, AP {ap:.6f}"
+    )
 
 
 if __name__ == "__main__":

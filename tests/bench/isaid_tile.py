@@ -27,9 +27,9 @@ if what == "tile":
     summary = tile_set(SetToTile(Path(source), devkit="isaid"), Path(out))
     count = summary.annotations
 else:
-    from d2det_geo.data.formats.isaid_png import read_isaid_png
+    from d2det_geo.data.formats.isaid_png import read
     from d2det_geo.data.formats.reading import Reading
-    count = len(read_isaid_png(Path(source) / "train", Reading(exact=what == "exact")))
+    count = len(read(Path(source) / "train", Reading(exact=what == "exact")))
 # Not ru_maxrss, which begins with what the parent held.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e6
 print(json.dumps({"s": round(time.perf_counter() - start, 1), "peak_gb": round(peak, 2), "annotations": count}))

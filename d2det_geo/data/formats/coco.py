@@ -96,7 +96,15 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     Raises:
         InputError: not such a file, or a row is wrong; the message names file and row.
     """
-    document = load_json(path, "a COCO results file")
+    return results_of(load_json(path, "a COCO results file"), path, truth)
+
+
+def results_of(document: Any, path: Path | str, truth: Annotations) -> Annotations:
+    """Read results that are parsed already; ``path`` is what messages call them.
+
+    Raises:
+        InputError: as ``read_results``.
+    """
     if not isinstance(document, list):
         raise InputError(
             f"{path}: COCO results are a list of {{image_id, category_id, bbox or segmentation, score}}; this is "

@@ -143,9 +143,11 @@ def read_areas(rows: Rows, boxes: NDArray[np.float64], outlines: Outlines) -> ND
 
 
 def read_ids(rows: Rows) -> dict[str, NDArray[np.int64]]:
-    """Read ``id`` as a column, if rows have it; 0 is an id like any other.
+    """Read ``id`` as a column, if every row has it; 0 is an id like any other.
 
     Raises:
-        InputError: some rows have none, or two share one; names the row.
+        InputError: two rows share one; names the row.
     """
-    return {"id": rows.ids()} if len(rows.given("id")) else {}
+    given = rows.given("id")
+    ids = rows.chosen(given).ids()
+    return {"id": ids} if len(given) == len(rows) and len(rows) else {}

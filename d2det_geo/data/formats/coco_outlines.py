@@ -10,9 +10,10 @@ import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import Runs
-from d2det_geo.data.formats import runs as run_lengths
 from d2det_geo.data.formats.json_rows import FARTHEST, Rows, flattened, numbers_of
 from d2det_geo.errors import InputError
+from d2det_geo.packed_runs import DamagedError
+from d2det_geo.runs import areas, boxes, of_lengths
 
 _KEY = "segmentation"
 _RING = "[x1, y1, x2, y2, x3, y3, ...] in px"
@@ -60,9 +61,8 @@ def read_outlines(rows: Rows, sizes: NDArray[np.int64]) -> Outlines:
         result.shapes[polygons] = shapes
         result.boxes[polygons], result.areas[polygons] = shapely.bounds(shapes), shapely.area(shapes)
     if len(masks):
-        runs, areas = _runs(rows.chosen(masks), sizes[masks])
-        result.shapes[masks] = filled(runs)
-        result.boxes[masks], result.areas[masks] = run_lengths.boxes_of(runs), areas
+        runs, result.areas[masks] = _runs(rows.chosen(masks), sizes[masks])
+        result.shapes[masks], result.boxes[masks] = filled(runs), boxes(runs)
     return result
 
 
@@ -127,29 +127,28 @@ def _runs(rows: Rows, sizes: NDArray[np.int64]) -> tuple[list[Runs], NDArray[np.
                 f"{rows.place(row, _KEY)}.size must be {[height, width]}, height and width of the image, "
                 f"got {size!r:.60}; correct the row"
             )
-        runs.append(Runs(0, 0, size[1], size[0], _characters(value.get("counts"), rows, row)))
-    areas = run_lengths.areas_of(runs)
-    if (areas < 0).any():
-        wrong = int(np.argmax(areas < 0))
+        runs.append(_mask(value.get("counts"), size, rows, row))
+    try:
+        return runs, areas(runs)
+    except DamagedError as error:
+        height, width = rows.values(_KEY)[error.index]["size"]
         raise InputError(
-            f"{rows.place(wrong, _KEY)}.counts do not add up to an image of {runs[wrong].height} x "
-            f"{runs[wrong].width} px; is it cut short?"
-        )
-    return runs, areas
+            f"{rows.place(error.index, _KEY)}.counts do not add up to an image of {height} x {width} px; "
+            "is it cut short?"
+        ) from error
 
 
 def _is_size(size: Any) -> bool:
     return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
 
 
-def _characters(counts: Any, rows: Rows, row: int) -> bytes:
-    """Give run lengths packed; those that no mask can have become what ``measured`` refuses."""
+def _mask(counts: Any, size: list[int], rows: Rows, row: int) -> Runs:
+    """Take run lengths as they are; those that no mask can have are found later, all at once."""
+    height, width = size
     if isinstance(counts, str):
-        return counts.encode(errors="replace")
+        return Runs(0, 0, width, height, counts.encode(errors="replace"))
     if isinstance(counts, list) and all(type(count) is int for count in counts):
-        if not counts or not all(0 <= count < 2**40 for count in counts):
-            return b""
-        return run_lengths.packed(run_lengths.Masks(np.array(counts, np.int64), np.array([len(counts)])))[0]
+        return of_lengths(counts if all(0 <= count <= width * height for count in counts) else [], width, height)
     raise InputError(
         f"{rows.place(row, _KEY)}.counts must be a string or a list of integers, got {counts!r:.60}; correct the row"
     )

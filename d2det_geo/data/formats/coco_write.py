@@ -15,10 +15,12 @@ import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Images, Runs
-from d2det_geo.data.formats import runs as run_lengths
 from d2det_geo.data.formats.coco import REGION_CLASS
 from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.errors import InputError
+from d2det_geo.packed_runs import DamagedError
+from d2det_geo.runs import areas as mask_areas
+from d2det_geo.runs import whole_counts
 from d2det_geo.vector.repair import without_holes
 
 _AT_ONCE = 10_000  # rows turned into text at once
@@ -145,7 +147,7 @@ def _areas(part: Annotations) -> NDArray[np.float64]:
     areas: NDArray[np.float64] = width * height
     if part.outlines is not None:
         masks, polygons = _kinds(part.outlines)
-        areas[masks] = run_lengths.areas_of(list(part.outlines[masks]))
+        areas[masks] = mask_areas(list(part.outlines[masks]))
         areas[polygons] = shapely.area(part.outlines[polygons])
     return areas
 
@@ -163,17 +165,13 @@ def _segmentations(part: Annotations) -> list[Any]:
     if part.outlines is None:
         return result
     masks, polygons = _kinds(part.outlines)
-    sizes = part.images.sizes[part.image[masks]]
     runs: list[Runs] = list(part.outlines[masks])
-    for row, item, (width, height) in zip(masks.tolist(), runs, sizes.tolist(), strict=True):
-        inside = 0 <= item.x <= width - item.width and 0 <= item.y <= height - item.height
-        if not inside and (width or item.x or item.y):
-            raise InputError(
-                f"{part.images.names[part.image[row]]}: a mask of {item.width} x {item.height} px at {item.x}, "
-                f"{item.y} leaves the image of {width} x {height} px; give the folder of the images"
-            )
-    sizes = np.where(sizes > 0, sizes, [(item.width, item.height) for item in runs]) if runs else sizes
-    texts = run_lengths.whole_images(runs, sizes)
+    sizes = _sizes(part, masks)
+    try:
+        texts = whole_counts(runs, sizes)
+    except DamagedError as error:
+        name = part.images.names[part.image[masks[error.index]]]
+        raise InputError(f"image {name}: a mask is wrong: {error.problem}; check it and the image's size") from error
     for row, text, (width, height) in zip(masks.tolist(), texts, sizes.tolist(), strict=True):
         result[row] = {"size": [height, width], "counts": text.decode()}
     for row, rings in zip(polygons.tolist(), _rings(part.outlines[polygons]), strict=True):
@@ -181,8 +179,16 @@ def _segmentations(part: Annotations) -> list[Any]:
     return result
 
 
+def _sizes(part: Annotations, masks: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Width and height ``[N, 2]`` of the images of masks; where they are unknown, a mask from its corner says them."""
+    sizes = part.images.sizes[part.image[masks]]
+    runs: list[Runs] = [] if part.outlines is None else list(part.outlines[masks])
+    whole = [(item.width, item.height) if item.x == item.y == 0 else (0, 0) for item in runs]
+    return np.where(sizes > 0, sizes, np.array(whole, np.int64).reshape(-1, 2))
+
+
 def _rings(polygons: NDArray[np.object_]) -> list[list[list[float]]]:
-    """Turn (Multi)Polygons into rings that do not repeat their first point."""
+    """Turn (Multi)Polygons into rings, closed only where their last point would be taken for the closing one."""
     parts, owners = shapely.get_parts(polygons, return_index=True)
     holed = shapely.get_num_interior_rings(parts) > 0
     if holed.any():
@@ -198,6 +204,7 @@ def _rings(polygons: NDArray[np.object_]) -> list[list[list[float]]]:
     start = 0
     for owner, end in zip(owners.tolist(), ends.tolist(), strict=True):
         if end > start:
-            result[owner].append(flat[2 * start : 2 * end - 2])
+            ring = flat[2 * start : 2 * end]
+            result[owner].append(ring if ring[-4:-2] == ring[:2] else ring[:-2])
         start = end
     return result

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from d2det_geo.annotations import Annotations, Runs
+from d2det_geo.runs import pixels
 
 
 def corners(annotations: Annotations) -> NDArray[np.float64]:
@@ -20,9 +20,9 @@ def corners(annotations: Annotations) -> NDArray[np.float64]:
     if annotations.outlines is None:
         return found
     outlines = annotations.outlines.copy()
-    for row, outline in enumerate(outlines):
-        if isinstance(outline, Runs):
-            outlines[row] = _hull(outline)
+    masks = [row for row, outline in enumerate(outlines) if isinstance(outline, Runs)]
+    if masks:
+        outlines[masks] = _hulls(outlines[masks])
     four = (shapely.get_type_id(outlines) == shapely.GeometryType.POLYGON) & (
         shapely.get_num_interior_rings(outlines) == 0
     )
@@ -30,7 +30,7 @@ def corners(annotations: Annotations) -> NDArray[np.float64]:
     found[four] = _rings(outlines[four])
     other = shapely.is_geometry(outlines) & ~four
     around = shapely.oriented_envelope(outlines[other])
-    flat = shapely.get_type_id(around) != shapely.GeometryType.POLYGON  # an outline without area, or none at all
+    flat = (shapely.get_type_id(around) != shapely.GeometryType.POLYGON) | shapely.is_empty(around)  # no area
     rows = np.flatnonzero(other)[~flat]
     found[rows] = _rings(shapely.orient_polygons(around[~flat]))
     return found
@@ -59,10 +59,14 @@ def _rings(shapes: NDArray[np.object_]) -> NDArray[np.float64]:
     return rings[:, :4]
 
 
-def _hull(runs: Runs) -> shapely.Geometry:
-    """Give the convex hull of a mask's pixels: the corners of the first and the last one of each row tell it."""
-    mask = coco_mask.decode({"size": [runs.height, runs.width], "counts": runs.counts}).astype(np.bool_)
-    rows = np.flatnonzero(mask.any(axis=1))
-    first, last = mask[rows].argmax(axis=1), runs.width - mask[rows][:, ::-1].argmax(axis=1)
-    points = np.vstack([np.column_stack((x, rows + below)) for x in (first, last) for below in (0, 1)])
-    return shapely.convex_hull(shapely.multipoints(points + np.array([runs.x, runs.y], dtype=np.float64)))
+def _hulls(masks: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Give the convex hulls ``[N]`` of masks' pixels: the first and the last one of each column tell them."""
+    hulls = np.empty(len(masks), dtype=object)
+    for row, runs in enumerate(masks):
+        mask = pixels(runs).T
+        columns = np.flatnonzero(mask.any(axis=1))
+        first, last = mask[columns].argmax(axis=1), runs.height - mask[columns][:, ::-1].argmax(axis=1)
+        points = np.vstack([np.column_stack((columns + right, y)) for y in (first, last) for right in (0, 1)])
+        hull = shapely.convex_hull(shapely.multipoints(points + np.array([runs.x, runs.y], dtype=np.float64)))
+        hulls[row] = shapely.orient_polygons(hull)
+    return hulls

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -14,32 +13,10 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import Annotations, Images
 from d2det_geo.data.formats.dota_corners import bounds, box_corners, corners, polygons
+from d2det_geo.data.formats.dota_patches import Patch, bare_name, patch_of
 from d2det_geo.data.formats.image_files import row_by_stem
 from d2det_geo.errors import InputError
 from d2det_ops.compiled import compiled
-
-_PATCH = re.compile(r"(.+)__(\d+(?:\.\d+)?)__(\d+)___(\d+)", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """What the name of a patch says."""
-
-    image: str
-    """Name of the whole image, without suffix."""
-    rate: float
-    """Size of the resampled image the patch is cut from, over that of the whole image."""
-    left: int
-    """Px of the resampled image."""
-    top: int
-
-
-def patch_of(name: str) -> Patch | None:
-    """Read the name of a patch, ``P0004__1__0___824``, without suffix; None for other names."""
-    match = _PATCH.fullmatch(name)
-    if match is None or float(match[2]) == 0:
-        return None
-    return Patch(match[1], float(match[2]), int(match[3]), int(match[4]))
 
 
 def merged(
@@ -90,7 +67,7 @@ def _places(images: Images, rows: Mapping[str, int]) -> tuple[Any, Any, Any]:
     """Find for patches the rows of their whole images ``[M]``, rates ``[M]`` and shifts ``[M, 2]``."""
     found, rates, shifts = [], [], []
     for name in images.names:
-        stem = PurePosixPath(name).stem if PurePosixPath(name).stem in rows else _bare(name)
+        stem = PurePosixPath(name).stem if PurePosixPath(name).stem in rows else bare_name(name)
         patch = Patch(stem, 1.0, 0, 0) if stem in rows else patch_of(stem)
         if patch is None or patch.image not in rows:
             raise InputError(f"{name}: is neither one of the whole images nor a patch of one (P0004__1__0___0)")
@@ -102,12 +79,6 @@ def _places(images: Images, rows: Mapping[str, int]) -> tuple[Any, Any, Any]:
         np.array(rates, dtype=np.float64),
         np.array(shifts, dtype=np.float64).reshape(-1, 2),
     )
-
-
-def _bare(name: str) -> str:
-    """Drop folders and suffix, but not the decimals of a rate: ``P1__0.5__0___0`` has no suffix."""
-    last = PurePosixPath(name).name
-    return last if _PATCH.fullmatch(last) else PurePosixPath(last).stem
 
 
 def _survivors(moved: Annotations, quads: NDArray[np.float64] | None, limits: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -158,7 +129,9 @@ def _greedy(
                 if width <= 0 or height <= 0:
                     continue
                 if len(hulls):
-                    shared, total = _shared(hulls[one], hulls[other]), _area(hulls[one], 4) + _area(hulls[other], 4)
+                    own, others = _area(hulls[one], 4), _area(hulls[other], 4)
+                    shared = _shared(hulls[one], hulls[other]) if min(own, others) > 0 else 0.0
+                    total = own + others
                 else:
                     shared = width * height
                     total = (boxes[one, 2] - boxes[one, 0]) * (boxes[one, 3] - boxes[one, 1])
@@ -187,23 +160,22 @@ def _area(points: Any, count: int) -> Any:
 @compiled
 def _shared(first: Any, second: Any) -> Any:
     """Measure what two convex polygons of four corners share, both turning one way: cut one by the other's sides."""
-    points, cut = np.empty((16, 2)), np.empty((16, 2))
-    points[:4], count = first, 4
+    points, cut, count = np.empty((16, 2)), np.empty((16, 2)), 4
+    for index in range(4):
+        points[index, 0], points[index, 1] = first[index, 0], first[index, 1]
     for side in range(4):
-        x, y = second[side]
-        dx, dy = second[(side + 1) % 4, 0] - x, second[(side + 1) % 4, 1] - y
-        left = 0
+        x, y, after = second[side, 0], second[side, 1], (side + 1) % 4
+        dx, dy, left = second[after, 0] - x, second[after, 1] - y, 0
         for index in range(count):
-            a, b = points[index], points[(index + 1) % count]
-            from_a = dx * (a[1] - y) - dy * (a[0] - x)
-            from_b = dx * (b[1] - y) - dy * (b[0] - x)
+            ax, ay = points[index, 0], points[index, 1]
+            bx, by = points[(index + 1) % count, 0], points[(index + 1) % count, 1]
+            from_a, from_b = dx * (ay - y) - dy * (ax - x), dx * (by - y) - dy * (bx - x)
             if from_a >= 0:
-                cut[left] = a
+                cut[left, 0], cut[left, 1] = ax, ay
                 left += 1
             if (from_a > 0 and from_b < 0) or (from_a < 0 and from_b > 0):
                 share = from_a / (from_a - from_b)
-                cut[left, 0], cut[left, 1] = a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
+                cut[left, 0], cut[left, 1] = ax + share * (bx - ax), ay + share * (by - ay)
                 left += 1
-        points[:left] = cut[:left]
-        count = left
+        points, cut, count = cut, points, left
     return max(_area(points, count), 0.0)

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import Annotations
 from d2det_geo.data.formats.dota import CORNERS, check_class_names
 from d2det_geo.data.formats.dota_corners import bounds, corners, polygons
-from d2det_geo.data.formats.dota_merge import patch_of
+from d2det_geo.data.formats.dota_patches import patch_of
 from d2det_geo.data.formats.files import files_in, read_text
 from d2det_geo.data.formats.image_files import row_by_stem
 from d2det_geo.data.formats.reading import Reading
-from d2det_geo.data.formats.table_text import row_text
+from d2det_geo.data.formats.table_text import listed, row_text
 from d2det_geo.data.formats.tables import Layout, Table, read_table
 from d2det_geo.errors import InputError
 
@@ -37,43 +37,31 @@ def read_task1(path: Path, truth: Annotations, reading: Reading) -> Annotations:
     """Read turned boxes of the images of a truth: ``outlines`` have the four corners, ``boxes`` go around them.
 
     Args:
-        path: folder or zip of ``Task1_<class>.txt``. Classes without a file have no detections.
+        path: folder or zip of ``Task1_<class>.txt``.
         truth: what they are detections of.
-        reading: not used.
+        reading: its notices name the classes without a file.
 
     Raises:
         InputError: a wrong line, or an image or a class the truth does not have.
     """
-    del reading
-    return _read(path, truth, 1)
+    return _read(path, truth, reading, 1)
 
 
 def read_task2(path: Path, truth: Annotations, reading: Reading) -> Annotations:
     """Read boxes of the images of a truth, ``(xmin, ymin, xmax, ymax)`` as they are in the files.
 
     Args:
-        path: folder or zip of ``Task2_<class>.txt``. Classes without a file have no detections.
+        path: folder or zip of ``Task2_<class>.txt``.
         truth: what they are detections of.
-        reading: not used.
+        reading: its notices name the classes without a file.
 
     Raises:
         InputError: a wrong line, or an image or a class the truth does not have.
     """
-    del reading
-    return _read(path, truth, 2)
+    return _read(path, truth, reading, 2)
 
 
-def classes_without_results(path: Path, truth: Annotations, task: Task) -> tuple[str, ...]:
-    """Name the classes of a truth that detections have no file of.
-
-    Raises:
-        InputError: ``path`` holds no detections of this task.
-    """
-    found = {name for _, name, _ in _texts(path, task)}
-    return tuple(name for name in truth.classes if name not in found)
-
-
-def _read(path: Path, truth: Annotations, task: Task) -> Annotations:
+def _read(path: Path, truth: Annotations, reading: Reading, task: Task) -> Annotations:
     tables: dict[str, Table] = {}
     for source, name, text in _texts(path, task):
         if name not in truth.classes:
@@ -81,6 +69,9 @@ def _read(path: Path, truth: Annotations, task: Task) -> Annotations:
         if name in tables:
             raise InputError(f"{source}: there is also {tables[name].source}; keep one file of a class")
         tables[name] = read_table(source, text, _LAYOUTS[task])
+    without = [name for name in truth.classes if name not in tables]
+    if without:
+        reading.notices.append(f"{path}: has no file of {listed(without)}; nothing was found of it")
     rows = row_by_stem(truth.images)
     ordered = [(label, tables[name]) for label, name in enumerate(truth.classes) if name in tables]
     image = np.concatenate([_image_rows(table, rows) for _, table in ordered])

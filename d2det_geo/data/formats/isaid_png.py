@@ -17,7 +17,7 @@ from d2det_geo.data.formats.reading import Reading
 from d2det_geo.errors import InputError
 
 
-def read_isaid_png(path: Path, reading: Reading) -> Annotations:
+def read(path: Path, reading: Reading) -> Annotations:
     """Read a folder of ``P0003.png``, ``P0003_instance_id_RGB.png`` and ``P0003_instance_color_RGB.png``.
 
     By default the objects are those the devkit would make of the files (spec 1.6): polygons through the centres
@@ -26,7 +26,7 @@ def read_isaid_png(path: Path, reading: Reading) -> Annotations:
     pixels, as ``Runs``; a score against those is not iSAID's AP. Instances on black have no class, in neither.
 
     Boxes cover the pixels: what the devkit calls ``[x, y, w, h]``. Image ids count from 0 in natural order, as the
-    devkit's do; ``columns["id"]`` is the value in the id map.
+    devkit's do; ``columns["instance"]`` is the value in the id map.
 
     Args:
         path: a split: the three kinds of files side by side, there or in ``images``, or the released layout.
@@ -58,7 +58,7 @@ def read_isaid_png(path: Path, reading: Reading) -> Annotations:
         ignored=np.zeros(len(labelled), np.bool_),
         outlines=outlines,
         areas=areas.astype(np.float64),
-        columns={"id": ids.astype(np.int64)},
+        columns={"instance": ids.astype(np.int64)},
     )
 
 

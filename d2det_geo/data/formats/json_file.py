@@ -27,10 +27,19 @@ def load_json(path: Path, what: str) -> Any:
         InputError: it cannot be read, is too large for the memory that is free, or is not JSON.
     """
     try:
-        _check_memory(path)
+        check_memory(path.stat().st_size, path)
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of {what}") from error
+    return parse_json(data, path, what)
+
+
+def parse_json(data: bytes, path: Path | str, what: str) -> Any:
+    """Parse JSON that is in memory; ``path`` and ``what`` are for messages.
+
+    Raises:
+        InputError: it is not JSON.
+    """
     try:
         with _no_collection():
             return json.loads(data)
@@ -45,8 +54,13 @@ def load_json(path: Path, what: str) -> Any:
         raise InputError(f"{path}: Invalid JSON ({error!s:.80}); give the path of {what}") from error
 
 
-def _check_memory(path: Path) -> None:
-    needed, free = path.stat().st_size * _MEMORY, psutil.virtual_memory().available
+def check_memory(size: int, path: Path | str) -> None:
+    """Refuse JSON of so many bytes that would not fit into the memory that is free.
+
+    Raises:
+        InputError: names it.
+    """
+    needed, free = size * _MEMORY, psutil.virtual_memory().available
     if needed > free:
         raise InputError(
             f"{path}: reading its {needed / _MEMORY / 1e9:.1f} GB of JSON takes up to {needed / 1e9:.0f} GB of memory, "

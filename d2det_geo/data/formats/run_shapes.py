@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rasterio.features import shapes
 
 from d2det_geo.annotations import Runs
-from d2det_geo.data.formats.runs import unpacked
+from d2det_geo.runs import pixels
 
 
 def shapes_of(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -21,8 +21,6 @@ def shapes_of(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
 
 
 def _shape(runs: Runs) -> shapely.Geometry:
-    counts = unpacked([runs.counts]).counts
-    flat = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
-    cells = np.ascontiguousarray(flat.reshape(runs.width, runs.height).T)
+    cells = np.ascontiguousarray(pixels(runs), np.uint8)
     parts = [shapely.geometry.shape(ring) for ring, _ in shapes(cells, mask=cells > 0)]
     return shapely.transform(shapely.union_all(parts), lambda points: points + np.array([runs.x, runs.y]))

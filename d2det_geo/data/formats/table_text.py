@@ -38,3 +38,9 @@ def sides(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         better = (corner + sizes != boxes[:, 2:]) & (corner + other == boxes[:, 2:])
         sizes = np.where(better, other, sizes)
     return sizes
+
+
+def listed(items: Sequence[str], most: int = 6) -> str:
+    """Name the first of some things in a sentence, and count the others."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

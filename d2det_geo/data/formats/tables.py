@@ -157,7 +157,9 @@ def _uneven(text: str) -> bool:
 def _arrow_table(data: bytes, layout: Layout, count: int) -> pa.Table | None:
     text = pa.dictionary(pa.int32(), pa.string())
     types = {f"f{i}": text if layout.columns[i] in layout.words else pa.float64() for i in range(count)}
-    reading = pa_csv.ReadOptions(use_threads=False, autogenerate_column_names=True, block_size=1 << 24)
+    reading = pa_csv.ReadOptions(
+        use_threads=False, autogenerate_column_names=True, block_size=min(len(data) + 1, 1 << 24)
+    )
     parsing = pa_csv.ParseOptions(delimiter=layout.separator, quote_char=False)
     converting = pa_csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=[])
     try:

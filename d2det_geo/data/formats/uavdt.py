@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.files import files_in, read_text
 from d2det_geo.data.formats.reading import Reading
+from d2det_geo.data.formats.table_text import listed
 from d2det_geo.data.formats.tables import Layout, Table, read_table
 from d2det_geo.data.formats.uavdt_layout import (
     IGNORE,
@@ -28,6 +29,7 @@ from d2det_geo.data.formats.uavdt_layout import (
     gt_folder,
     sequence_names,
 )
+from d2det_geo.data.formats.uavdt_remarks import gaps
 from d2det_geo.data.formats.uavdt_sequences import ATTRIBUTES, CLASSES, LENGTHS, TEST, TRAIN
 from d2det_geo.errors import InputError
 
@@ -47,7 +49,7 @@ def read(path: Path, reading: Reading) -> Annotations:
 
     Frames are those of the benchmark's lengths, also where nothing is annotated; of other sequences up to the last one
     any file speaks of. Of ``reading``, ``images`` gives frame sizes (of each sequence's first frame), ``split``
-    takes the training or the test sequences only.
+    takes the training or the test sequences only; its notices name frames and sequences that lack annotations.
 
     Args:
         path: ``GT``, or the benchmark's folder around it.
@@ -65,7 +67,7 @@ def read(path: Path, reading: Reading) -> Annotations:
     starts = np.cumsum([0, *(part.count for part in parts)])
     joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "labels", "said")]
     rows = np.concatenate([part.frame + start for part, start in zip(parts, starts, strict=False)])
-    return Annotations(
+    truth = Annotations(
         images=_images(parts, attributes(folder, names)),
         classes=CLASSES,
         image=rows,
@@ -74,6 +76,8 @@ def read(path: Path, reading: Reading) -> Annotations:
         ignored=joined[1] == REGION,
         columns={name: joined[2][:, index] for index, name in enumerate(SAID)},
     )
+    reading.notices.extend(gaps(truth))
+    return truth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,15 +138,23 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     Args:
         path: folder of ``<sequence>.txt``, the one of a detector: ``RES_DET/<detector>``.
         truth: what they are detections of. Its images are frames, named as ``read`` names them or alike.
-        reading: not used.
+        reading: its notices name the sequences without a file, and count detections of unknown category.
 
     Raises:
         InputError: a wrong line, a sequence or a frame the truth does not have.
     """
-    del reading
     rows = _frame_rows(truth)
-    parts = [_results(file, rows, truth.classes) for file in _result_files(path)]
+    files = _result_files(path)
+    parts = [_results(file, rows, truth.classes) for file in files]
     image, boxes, labels, scores, known = (np.concatenate(column) for column in zip(*parts, strict=True))
+    without = [name for name in rows if name not in {file.stem for file in files}]
+    if without:
+        reading.notices.append(f"{path}: has no file of {listed(without)}; nothing was found there")
+    if not known.all():
+        reading.notices.append(
+            f"{path}: {np.count_nonzero(~known):,} detections have no category, or none of the truth's; "
+            f"they count where classes are pooled, and as {truth.classes[0]} elsewhere"
+        )
     return Annotations(
         images=truth.images,
         classes=truth.classes,
@@ -155,14 +167,29 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     )
 
 
-def sequences_without_results(path: Path, truth: Annotations) -> tuple[str, ...]:
-    """Name the sequences of a truth that a folder of detections has no file of: nothing was found in them.
+def split_of(path: Path, results: Path) -> Literal["train", "test"] | None:
+    """Tell which part of the benchmark detections are of, where a folder of truth holds both parts.
+
+    The released ``GT`` holds all 50 sequences, and the protocol judges the 20 of the test split: read with the others,
+    these would count as missed.
+
+    Args:
+        path: of the truth, as ``read`` takes it.
+        results: folder of detections; anything else is taken to be of the test split.
+
+    Returns:
+        For ``Reading.split``: ``train`` if there are detections of training sequences and of no test sequence, None if
+        the truth does not hold both parts or the detections are of both.
 
     Raises:
-        InputError: it is no such folder.
+        InputError: there is no truth.
     """
-    found = {file.stem for file in _result_files(path)}
-    return tuple(name for name in _frame_rows(truth) if name not in found)
+    names = sequence_names(gt_folder(path))
+    if not any(name in TRAIN for name in names) or not any(name in TEST for name in names):
+        return None
+    found = {file.stem for file in results.glob("*.txt")}
+    train, test = not found.isdisjoint(TRAIN), not found.isdisjoint(TEST)
+    return "train" if train and not test else None if train else "test"
 
 
 def _result_files(path: Path) -> list[Path]:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from d2det_geo.annotations import REGION, Annotations
+from d2det_geo.data.formats.table_text import listed
 from d2det_geo.data.formats.uavdt_sequences import LENGTHS, TEST, TRAIN
-
-_NAMED = 6
 
 
 def remarks(truth: Annotations) -> tuple[str, ...]:
     """Say, one sentence each, how a UAVDT truth differs from what the protocol stands on.
 
-    Sequences of the test split that are missing, others that are there, sequences with frames nothing is annotated
-    in, and sequences without ignore regions.
+    Sequences of the test split that are missing, others that are there, and what ``gaps`` says.
 
     Args:
         truth: as the reader gives it, its ``groups`` naming the sequences.
     """
     groups = truth.images.groups
+    return () if groups is None else (*_split(list(dict.fromkeys(groups))), *gaps(truth))
+
+
+def gaps(truth: Annotations) -> tuple[str, ...]:
+    """Name sequences with frames nothing is annotated in, and sequences whose ignore regions are missing."""
+    groups = truth.images.groups
     if groups is None:
         return ()
     names = list(dict.fromkeys(groups))
     frames = {name: int(count) for name, count in zip(*np.unique(groups.astype(str), return_counts=True), strict=True)}
-    return tuple(said for said in (*_split(names), _bare(truth, frames), _regions(truth, names)) if said)
+    return tuple(said for said in (_bare(truth, frames), _regions(truth, names)) if said)
 
 
 def _split(names: list[str]) -> list[str]:
@@ -36,9 +40,9 @@ def _split(names: list[str]) -> list[str]:
         return [f"The truth is {known}: numbers compare with none that is published for the test split."]
     said = []
     if missing:
-        said.append(f"Of the test split the truth lacks {_listed(missing)}: numbers compare with none published.")
+        said.append(f"Of the test split the truth lacks {listed(missing)}: numbers compare with none published.")
     if train:
-        said.append(f"The truth holds training sequences, which published numbers leave out: {_listed(train)}.")
+        said.append(f"The truth holds training sequences, which published numbers leave out: {listed(train)}.")
     return said
 
 
@@ -51,7 +55,7 @@ def _bare(truth: Annotations, frames: Mapping[str, int]) -> str:
     for name in groups[~with_objects] if groups is not None else ():
         bare[name] += 1
     told = [f"{name} is annotated in {frames[name] - n:,} of {frames[name]:,} frames" for name, n in bare.items() if n]
-    return f"Frames without objects count as such: {_listed(told)}." if told else ""
+    return f"Frames without objects count as such: {listed(told)}." if told else ""
 
 
 def _regions(truth: Annotations, names: list[str]) -> str:
@@ -60,10 +64,4 @@ def _regions(truth: Annotations, names: list[str]) -> str:
     # In the released files these are empty, so only what is missing beyond them is worth a sentence.
     empty = {"M0207", "M0210", "M0501", "M0901", "M1202", "M0209", "M0801"}
     lacking = [name for name in names if name in LENGTHS and name not in having and name not in empty]
-    return f"Ignore regions, which the released files have, are missing in {_listed(lacking)}." if lacking else ""
-
-
-def _listed(items: Iterable[str]) -> str:
-    items = list(items)
-    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return ", ".join(items[:_NAMED]) + more
+    return f"Ignore regions, which the released files have, are missing in {listed(lacking)}." if lacking else ""

@@ -5,6 +5,7 @@ Objects come in px of the raster; without a raster, files are written in px, too
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,7 +183,9 @@ def write(annotations: Annotations, path: Path, raster: Path | None = None) -> N
         columns[SCORE] = annotations.scores
     table = gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries(shapes, crs=crs))
     options = {"RFC7946": "YES"} if driver == "GeoJSON" and crs is not None else {}
-    table.to_file(path, driver=driver, engine="pyogrio", **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="'crs' was not provided")  # px have none
+        table.to_file(path, driver=driver, engine="pyogrio", **options)
 
 
 def _shapes(annotations: Annotations) -> NDArray[np.object_]:

@@ -17,7 +17,7 @@ from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats.files import files_in, read_text
 from d2det_geo.data.formats.image_files import ImageFiles, row_by_stem
 from d2det_geo.data.formats.reading import Reading
-from d2det_geo.data.formats.table_text import row_text, sides
+from d2det_geo.data.formats.table_text import listed, row_text, sides
 from d2det_geo.data.formats.tables import Layout, Table, read_table
 from d2det_geo.errors import InputError
 
@@ -80,16 +80,18 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     Args:
         path: folder of one text file an image.
         truth: what they are detections of; it has VisDrone's classes, or some of them.
-        reading: not used.
+        reading: its notices name the images without a file.
 
     Raises:
         InputError: a wrong line, or an image or a class the truth does not have.
     """
-    del reading
     rows = row_by_stem(truth.images)
     files = files_in(_folder(path), _TEXT, "VisDrone results, one text file an image")
     tables = [_table(file, _RESULTS) for file in files]
     image = np.array([_image_row(file, rows) for file in files], dtype=np.int64)
+    without = [stem for stem in rows if stem not in {file.stem for file in files}]
+    if without:
+        reading.notices.append(f"{path}: has no file of {listed(without)}; nothing was found there")
     none = np.zeros(sum(len(table) for table in tables), dtype=np.bool_)
     return Annotations(
         images=truth.images,
@@ -100,17 +102,6 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
         ignored=none,
         scores=np.concatenate([table.column("score") for table in tables]),
     )
-
-
-def images_without_results(path: Path, truth: Annotations) -> tuple[str, ...]:
-    """Name the images of a truth that a folder of detections has no file of: nothing was found in them.
-
-    Raises:
-        InputError: it is no such folder.
-    """
-    files = files_in(_folder(path), _TEXT, "VisDrone results, one text file an image")
-    found = {file.stem for file in files}
-    return tuple(str(truth.images.names[row]) for stem, row in row_by_stem(truth.images).items() if stem not in found)
 
 
 def _folder(path: Path) -> Path:

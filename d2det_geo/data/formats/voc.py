@@ -131,7 +131,7 @@ def _read_object(item: Element, file: Path, image: int, rows: _Rows) -> None:
     if box is None:
         raise InputError(f"{file}:{item.line}: an object has no bndbox; give its corners")
     x1, y1, x2, y2 = (_number(box, corner, file) for corner in _CORNERS)
-    if x2 < x1 or y2 < y1:
+    if x2 <= x1 - 1 or y2 <= y1 - 1:  # not whole px, as others write them, may be less than one wide
         raise InputError(f"{file}:{box.line}: xmax and ymax must not be less than xmin and ymin; correct the box")
     flag = item.first("difficult")
     if flag is not None and flag.text.strip() not in {"", "0", "1"}:
@@ -187,7 +187,7 @@ def _document(truth: Annotations, image: int, rows: NDArray[np.intp]) -> str:
 
 def _object_text(truth: Annotations, row: int) -> str:
     x1, y1, x2, y2 = truth.boxes[row].tolist()
-    corners: Sequence[str] = [f"{value:.3f}".rstrip("0").rstrip(".") for value in (x1 + 1, y1 + 1, x2, y2)]
+    corners: Sequence[str] = [f"{value:.6f}".rstrip("0").rstrip(".") for value in (x1 + 1, y1 + 1, x2, y2)]
     box = "".join(f"<{name}>{value}</{name}>" for name, value in zip(_CORNERS, corners, strict=True))
     return (
         f"  <object>\n    <name>{escape(truth.classes[truth.labels[row]])}</name>\n"

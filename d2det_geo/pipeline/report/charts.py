@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from d2det_geo.metrics.breakdown import STEPS
 from d2det_geo.metrics.calibration import Calibration
-from d2det_geo.metrics.precision import RECALLS
+from d2det_geo.metrics.curves import RECALLS_101
 from d2det_geo.pipeline.report.html import Html, element
 
 COLOURS = 8
@@ -63,7 +63,9 @@ def precision_traces(curves: NDArray[np.float64], names: Sequence[str], main: in
             opacity = 1.0 if index == main else max(0.25, 0.8 - 0.08 * abs(index - main))
         else:
             line["dash"] = ("solid", "dash", "dot")[index // COLOURS % 3]
-        traces.append(_trace(RECALLS, curve, name=name, line=line, opacity=opacity, hovertemplate=_HOVER, mode="lines"))
+        traces.append(
+            _trace(RECALLS_101, curve, name=name, line=line, opacity=opacity, hovertemplate=_HOVER, mode="lines")
+        )
     return traces
 
 
@@ -74,7 +76,7 @@ def breakdown_traces(curves: NDArray[np.float64]) -> list[dict[str, Any]]:
     """Draw the seven curves ``[7, 101]`` as areas one before the other, the most forgiving at the back."""
     return [
         _trace(
-            RECALLS,
+            RECALLS_101,
             curves[step],
             name=STEPS[step],
             mode="lines",

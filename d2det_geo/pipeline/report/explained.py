@@ -11,13 +11,15 @@ from d2det_geo.metrics.breakdown import STEPS, Breakdown, break_down
 from d2det_geo.metrics.calibration import calibrate
 from d2det_geo.metrics.compared import Compared
 from d2det_geo.metrics.confusion import confuse
+from d2det_geo.metrics.curves import RECALLS_101
 from d2det_geo.metrics.errors import MISSED, WRONG, Errors, Share
-from d2det_geo.metrics.precision import RECALLS, sampled
+from d2det_geo.metrics.precision import sampled
 from d2det_geo.metrics.subsets import Part, by_gsd, by_size, by_tag
 from d2det_geo.pipeline.report import charts
 from d2det_geo.pipeline.report.html import Content, Html, details, element, joined, paragraph, section, table
 
 MEAN = "Mean of all classes"
+_FEW = 9  # columns of a matrix whose names stand side by side
 _MEANING = {
     "C75": "found at IoU 0.75",
     "C50": "found at IoU 0.5",
@@ -70,8 +72,8 @@ def curves_section(compared: Compared) -> Html:
     }
     told = "Lines of precision over recall, one for each IoU threshold; the table below has those of each class."
     plot = charts.chart("precision", told, views, charts.axes("recall", "precision"))
-    tenths = np.searchsorted(RECALLS, np.linspace(0, 1, 11) - 1e-9)
-    head = ["class", *(f"at recall {RECALLS[place]:.1f}" for place in tenths)]
+    tenths = np.searchsorted(RECALLS_101, np.linspace(0, 1, 11) - 1e-9)
+    head = ["class", *(f"at recall {RECALLS_101[place]:.1f}" for place in tenths)]
     rows: list[list[Content]] = [[compared.classes[label], *curves[label, main, tenths].tolist()] for label in known]
     folded = details("Data of the chart", table(f"Precision of each class at {thresholds[main]}", head, rows))
     note = f"The best precision at a recall or more. The strong line is at {thresholds[main]}."
@@ -90,9 +92,10 @@ def confusion_section(compared: Compared) -> Html:
     head = ["object", *confusion.classes[:-1], "not found"]
     note = (
         f"Objects by row, detections by column, paired whatever their class at IoU {compared.operating_iou:g}."
-        " The darker a cell, the larger its share of the row. The last row holds detections where no object is."
+        " The stronger the colour of a cell, the larger its share of the row."
+        " The last row holds detections where no object is."
     )
-    grid = table("Confusion matrix", head, rows, class_="matrix")
+    grid = table("Confusion matrix", head, rows, class_="matrix many" if len(head) > _FEW else "matrix")
     return section("Confusion", "confusion", paragraph(note), grid)
 
 
@@ -109,6 +112,8 @@ def parts_section(compared: Compared) -> Html:
         if parts
     ]
     note = "Average precision of a part of the objects or images, over the thresholds of the protocol."
+    if compared.outcome.protocol == "visdrone":
+        note += " All classes have one weight here, unlike in the number of the protocol."
     return section("By size and place", "parts", paragraph(note), *tables)
 
 
@@ -194,10 +199,10 @@ def _causes(compared: Compared, errors: Errors) -> Html:
 
 def _curves(compared: Compared, row: int) -> NDArray[np.float64]:
     """Sample precision ``[C, 101]`` at a threshold; NaN for classes without objects."""
-    verdicts, order = compared.outcome.verdicts, compared.by_score()
+    verdicts, order = compared.outcome.verdicts, compared.order
     order = order[~verdicts.ignored[row][order]]
     hits, labels = verdicts.hits(row)[order], compared.labels[order]
-    objects = compared.truth_labels[compared.counted]
+    objects = compared.truth_labels[verdicts.recall_denominator()]
     return np.stack(
         [
             sampled(hits[labels == label], int(np.count_nonzero(objects == label)))
@@ -214,11 +219,14 @@ def _bars(caption: str, head: str, parts: Sequence[Part]) -> Html:
 def _bar(value: float, share: float) -> Html:
     """Show a number with a bar of its share."""
     width = 0.0 if np.isnan(share) else min(max(share, 0.0), 1.0)
-    return joined((element("span", value), element("i", class_="bar", style=f"--share:{width:.4f}")))
+    return element(
+        "div", element("span", value), element("i", class_="bar", style=f"--share:{width:.4f}"), class_="barred"
+    )
 
 
 def _shaded(count: int, share: float) -> Html:
-    return element("span", count, class_="shade" + (" dark" if share > 0.5 else ""), style=f"--share:{share:.4f}")
+    kind = "none" if count == 0 else "dark" if share > 0.5 else None
+    return element("span", count, class_=kind, style=f"--share:{share:.4f}")
 
 
 def _rate(part: int, rest: int) -> float:

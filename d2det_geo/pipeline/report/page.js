@@ -23,7 +23,7 @@
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false, hovermode: "closest",
       margin: { l: 52, r: 14, t: 10, b: 46 },
       hoverlabel: { bgcolor: "var(--raised)", bordercolor: "var(--line)", font: { color: "var(--text)" } },
-      legend: width < 640 ? { orientation: "h", y: -0.26, x: 0 } : { y: 1, x: 1.01 },
+      legend: width < 640 ? { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 } : { y: 1, x: 1.01 },
       ...own, xaxis: { ...axis, ...own.xaxis }, yaxis: { ...axis, ...own.yaxis },
     }, style);
   };

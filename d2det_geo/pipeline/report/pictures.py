@@ -41,7 +41,7 @@ class _Style:
 
 
 _RIGHT = _Style((86, 180, 233), None)
-_WRONG = _Style((230, 97, 0), (10, 6))
+_WRONG = _Style((255, 107, 26), (10, 6))
 _MISSED = _Style((255, 237, 80), (3, 5))
 
 
@@ -62,7 +62,7 @@ def pictures_section(evaluation: Evaluation, compared: Compared, errors: Errors)
                 found.append(picture)
         told = "Those with most errors first, at the score of precision and recall."
         if frame.missing:
-            told += f" {number(frame.missing)} images could not be read, such as {frame.example}."
+            told += f" Images with errors that could not be read: {number(frame.missing)}, such as {frame.example}."
     legend = element(
         "ul",
         *(

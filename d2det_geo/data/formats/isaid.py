@@ -1,0 +1,44 @@
+"""iSAID's JSON: the released files of whole images, and the devkit's of patches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from d2det_geo.annotations import REGION, Annotations
+from d2det_geo.data.formats import coco
+from d2det_geo.data.formats.isaid_classes import CLASSES, LABELS, normalised
+from d2det_geo.data.formats.reading import Reading
+from d2det_geo.errors import InputError
+
+
+def read(path: Path, reading: Reading) -> Annotations:
+    """Read truth; the classes are always the 15 in official order, whatever the file lists.
+
+    The released files number categories in the order they were met, train other than val, and only the devkit's
+    numbers are official (spec 1.5): classes are looked up by name, without regard to case, ``_``, ``-`` and spaces.
+    Images without ``width`` and ``height``, as in one of the released files, are measured in ``reading.images``.
+
+    Args:
+        path: ``iSAID_train.json``, ``instancesonly_filtered_train.json`` and the like.
+        reading: ``images``, the folder.
+
+    Raises:
+        InputError: not a COCO file, a row is wrong, or a category is none of iSAID's; the message names file and row.
+    """
+    truth = coco.read(path, reading)
+    official = np.array([_label(path, place, name) for place, name in enumerate(truth.classes)], np.int64)
+    labels = np.where(truth.labels == REGION, REGION, official[truth.labels] if len(official) else truth.labels)
+    return replace(truth, classes=CLASSES, labels=labels, class_ids=tuple(range(1, len(CLASSES) + 1)))
+
+
+def _label(path: Path, place: int, name: str) -> int:
+    label = LABELS.get(normalised(name))
+    if label is None:
+        raise InputError(
+            f"{path}: categories[{place}].name: {name!r:.60} is none of iSAID's 15 classes ({', '.join(CLASSES)});"
+            " correct it, or read the file as coco"
+        )
+    return label
