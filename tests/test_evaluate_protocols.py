@@ -317,10 +317,8 @@ def test_gates_of_all_and_of_one_class(tmp_path):
     passed = run(*files, "dota-task1", "--fail-under", "ship.ap=0.9", "--fail-under", "ap=0.5")
     assert passed.exit_code == 0, passed.stderr
     failed = run(*files, "dota-task1", "--fail-under", "plane.ap=0.5", "--fail-under", "ap=0.6")
-    assert (failed.exit_code, failed.stderr) == (
-        6,
-        "d2det: error: below the bar: plane.ap 0.0000 < 0.5, ap 0.5000 < 0.6\n",
-    )
+    assert failed.exit_code == 6
+    assert failed.stderr.splitlines()[-1] == "d2det: error: below the bar: plane.ap 0.0000 < 0.5, ap 0.5000 < 0.6"
     unknown = run(*files, "dota-task1", "--fail-under", "boat.ap=0.5")
     assert unknown.exit_code == 2
     assert "--fail-under boat.ap: no such metric; there are ap, " in unknown.stderr
