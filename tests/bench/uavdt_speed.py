@@ -19,9 +19,8 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "cli", "cuda_ops")]
 
-from d2det_geo.metrics.bootstrap import confidence_intervals  # noqa: E402
-
 from d2det_geo.annotations import REGION, Annotations, Images  # noqa: E402
+from d2det_geo.metrics.bootstrap import confidence_intervals  # noqa: E402
 from d2det_geo.metrics.uavdt import score_uavdt, score_uavdt_voc07  # noqa: E402
 
 FRAMES, OBJECTS, REGIONS, DETECTIONS = 16_592, 375_884, 40_990, 1_000_000
