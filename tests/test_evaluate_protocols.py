@@ -196,6 +196,7 @@ def test_uavdt_by_hand(tmp_path):
     assert official["metrics"]["ap_percent"] == 50.0
     assert (official["counts"]["images"], official["counts"]["ignore_regions"]) == (1007, 2)
     assert any("lacks" in notice for notice in official["notices"])
+    assert len(official["notices"]) == len(set(official["notices"]))
     # All boxes are exact. One class: right .95, wrong .90 .85 .80, right .70 .60 of 3, so 34 recalls at 1, 67 at 1/2.
     one = report(*files, "uavdt-coco1")
     assert one["metrics"]["ap"] == pytest.approx((34 + 67 / 2) / 101, abs=1e-9)

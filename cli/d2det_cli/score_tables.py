@@ -52,15 +52,19 @@ def scores_text(report: Report) -> str:
 
 
 def _rows(report: Report) -> list[list[str]]:
-    more = [name for name in report.metrics if name.startswith("ap") and name not in SCORES]
-    names = [*SCORES[:3], *more, *SCORES[3:]]
-    names = [name for name in names if name in report.metrics]
+    names = _columns(report)
     rows = [["", *names, "truth", "found"], _row("all", names, {**report.metrics, **report.counts})]
     if len(report.per_class) > 1:
         rows += [_row(name, names, values) for name, values in report.per_class.items()]
     if report.intervals is not None:
         rows[2:2] = _interval_rows(names, report.intervals)
     return rows
+
+
+def _columns(report: Report) -> list[str]:
+    sizes = [f"ap_{name}" for name in report.settings.get("area_ranges", {})]
+    names = [*SCORES[:3], "ap_percent", *sizes, *SCORES[3:]]
+    return [name for name in names if name in report.metrics]
 
 
 def _row(title: str, names: list[str], values: Mapping[str, float]) -> list[str]:
@@ -79,4 +83,7 @@ def _interval_rows(names: list[str], intervals: Mapping[str, Any]) -> list[list[
 def _caption(report: Report) -> str:
     iou = report.settings.get("operating_iou", 0.5)
     threshold = number(report.metrics["score_threshold"])
-    return f"protocol {report.protocol}; precision, recall and f1 at IoU {iou:g} and score {threshold}"
+    shown = {*_columns(report), "score_threshold"}
+    others = [f"{name} {number(value)}" for name, value in report.metrics.items() if name not in shown]
+    also = f"\nalso: {', '.join(others)}" if others else ""
+    return f"protocol {report.protocol}; precision, recall and f1 at IoU {iou:g} and score {threshold}{also}"
