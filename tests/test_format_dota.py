@@ -378,6 +378,13 @@ def test_nothing_is_merged_to_nothing():
     assert none.boxes.shape == (0, 4)
 
 
+def test_an_outline_without_area_shares_nothing():
+    square, line = np.array([[0, 0], [9, 0], [9, 9], [0, 9]]), np.array([[0, 0], [0, 0], [9, 9], [9, 9]])
+    for pair in ((square, line), (line, square), (line, line)):
+        both = detections(images_of("P1.png"), [[0, 0, 9, 9]] * 2, outlines=polygons(np.array(pair, dtype=float)))
+        assert len(merged(both, images_of("P1.png"), 0.0)) == 2
+
+
 @st.composite
 def scenes(draw):
     """Boxes of any turn, as detectors give them, and now and then four points that are no convex outline."""

@@ -16,6 +16,7 @@ from d2det_geo.data.formats.uavdt_remarks import remarks
 from d2det_geo.data.formats.uavdt_sequences import LENGTHS, TEST, TRAIN, listed_attributes
 from d2det_geo.data.formats.uavdt_write import write, write_results
 from d2det_geo.errors import InputError
+from d2det_geo.pipeline.evaluate import evaluate_files
 
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -81,14 +82,14 @@ def test_attribute_files_beside_one_with_a_space(tmp_path):
     gt = tmp_path / "UAV-benchmark-MOTD_v1.0" / "GT"
     for name in ("M0701", "M0208", "X1"):
         put(gt / f"{name}_gt_whole.txt", "1,1,1,2,3,4,1,1,1")
-    put(tmp_path / "M_attr" / "test" / "M0701 _attr.txt", "0,0,1,0,0,1,0,0,1,0")
+    put(tmp_path / "M_attr" / "test" / "M0701 _attr.txt", "0,1,0,0,0,1,0,0,1,0")
     put(tmp_path / "M_attr" / "train" / "X1_attr.txt", "1,0,0,1,0,0,1,1,0,1,")
     images = read(gt, Reading()).images
     first = {
         name: next(i for i, group in enumerate(images.groups) if group == name) for name in ("M0701", "M0208", "X1")
     }
     having = {name: {tag for tag in images.tags if images.tags[tag][row]} for name, row in first.items()}
-    assert having["M0701"] == {"fog", "high", "bird"}
+    assert having["M0701"] == {"night", "high", "bird"}  # the file counts, not the toolkit's list
     assert having["M0208"] == {"daylight", "medium", "front"}  # no file: as the toolkit lists it
     assert having["X1"] == {"daylight", "low", "front", "side", "long-term"}
 
@@ -205,6 +206,12 @@ def test_bad_ignore_regions_are_named(tmp_path):
         read(tmp_path, Reading())
 
 
+def test_a_region_may_be_of_no_size(tmp_path):
+    put(tmp_path / "X_gt_whole.txt")
+    put(tmp_path / "X_gt_ignore.txt", "1,1,5,6,0,8,1,-1,-1")
+    assert read(tmp_path, Reading()).boxes.tolist() == [[5, 6, 5, 14]]
+
+
 def test_what_is_no_folder_of_truth(tmp_path):
     with pytest.raises(InputError, match="nothing: is not a folder"):
         read(tmp_path / "nothing", Reading())
@@ -309,12 +316,13 @@ def test_remarks(tmp_path):
         frames = [n for n in range(1, LENGTHS[name] + 1) if name != "M0203" or not 831 <= n <= 842]
         put(tmp_path / f"{name}_gt_whole.txt", *(f"{n},1,1,1,5,5,1,1,1" for n in frames))
     reading = Reading()
-    said = remarks(read(tmp_path, reading))
-    assert tuple(reading.notices) == said[1:]  # what is so of any use of it
-    assert said[0].startswith("Of the test split the truth lacks M0205, M0208, M0403")
-    assert said[0].endswith("and 12 more: numbers compare with none published.")
-    assert said[1] == "Frames without objects count as such: M0203 is annotated in 995 of 1,007 frames."
-    assert said[2].endswith("are missing in M0203.")  # the released file of M0209 is empty
+    (said,) = remarks(read(tmp_path, reading))
+    assert said.startswith("Of the test split the truth lacks M0205, M0208, M0403")
+    assert said.endswith("and 12 more: numbers compare with none published.")
+    assert reading.notices == [
+        "Frames without objects count as such: M0203 is annotated in 995 of 1,007 frames.",
+        "Ignore regions, which the released files have, are missing in M0203.",  # that of M0209 is empty
+    ]
     put(tmp_path / "M0101_gt_whole.txt", "1,1,1,1,5,5,1,1,1")
     assert "training sequences, which published numbers leave out: M0101" in " ".join(
         remarks(read(tmp_path, Reading()))
@@ -325,7 +333,9 @@ def test_a_whole_test_split_has_nothing_to_remark(tmp_path):
     for name, length in TEST.items():
         put(tmp_path / f"{name}_gt_whole.txt", *(f"{n},1,1,1,5,5,1,1,1" for n in range(1, length + 1)))
         put(tmp_path / f"{name}_gt_ignore.txt", "1,1,1,1,5,5,1,-1,-1")
-    assert remarks(read(tmp_path, Reading())) == ()
+    reading = Reading()
+    assert remarks(read(tmp_path, reading)) == ()
+    assert reading.notices == []
 
 
 def frames_of(*sequences, count=3):
@@ -463,3 +473,14 @@ def outcome(function, *arguments):
         return function(*arguments), ""
     except InputError as error:
         return None, str(error)
+
+
+def test_the_released_folder_of_both_parts_is_judged_by_the_test_part(tmp_path):
+    for name in ("M0101", "M0203"):
+        put(tmp_path / "GT" / f"{name}_gt_whole.txt", "1,1,10,10,50,30,1,1,1")
+    put(tmp_path / "res" / "M0203.txt", "1,-1,10,10,50,30,0.9,1,1")
+    found = evaluate_files(tmp_path / "GT", tmp_path / "res", protocol="uavdt")
+    assert found.metrics["ap"] == 1
+    assert any("holds both parts of UAVDT; the test sequences are judged" in notice for notice in found.notices)
+    with pytest.raises(InputError, match=r"M0203.txt:1: the truth has no sequence 'M0203'"):
+        evaluate_files(tmp_path / "GT", tmp_path / "res", protocol="uavdt", split="train")

@@ -23,7 +23,7 @@ from d2det_cli.main import app
 from d2det_geo.annotations import Annotations, Images, Runs
 from d2det_geo.data.formats.isaid_layout import Triple
 from d2det_geo.data.formats.reading import Reading
-from d2det_geo.data.formats.registry import FORMATS, format_named
+from d2det_geo.data.formats.registry import format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
 from d2det_geo.pipeline import tile_set_isaid
 from d2det_geo.pipeline.folder import unfinished_path
@@ -191,10 +191,14 @@ def test_left_out_is_counted(tmp_path):
     ids = np.zeros((30, 40), np.uint32)
     ids[1:3, 1:6], ids[10:14, 1:9], ids[20:24, 5:9], ids[20:24, 15:19], ids[28, 30] = 1001, 1002, 1003, 1004, 1004
     write_triple(tmp_path / "train", "P0001", ids, {1001: 9, 1002: 9, 1004: 9})
+    write_triple(tmp_path / "train", "P0002", np.full((9, 9), 1001, np.uint32), {1001: 2})
     summary = isaid(tmp_path / "train", tmp_path / "out")
     assert summary.left_out == {"10 px or fewer": 1, "a part of 1 or 2 px": 1, "no class": 1}
     rows = book_of(tmp_path / "out")["annotations"]
-    assert [(row["id"], row["bbox"], row["category_id"]) for row in rows] == [(2, [1, 10, 8, 4], 9)]
+    assert [(row["id"], row["bbox"], row["category_id"]) for row in rows] == [
+        (2, [1, 10, 8, 4], 9),  # 1 is used up by the small one
+        (3, [0, 0, 9, 9], 2),
+    ]
 
 
 # --- the same every time ----------------------------------------------------------------------------------
@@ -222,8 +226,8 @@ def interrupted(scenes, out, after):
         isaid(scenes, out, workers=1, progress=stop)
 
 
-@pytest.mark.parametrize("after", [2, 9])
-def test_interrupted_and_resumed(scenes, tmp_path, tiled, after):
+@pytest.mark.parametrize(("after", "counted"), [(3, range(1, 14)), (9, [1, 5, 9, 10, 11, 12, 13])])
+def test_interrupted_and_resumed(scenes, tmp_path, tiled, after, counted):
     out = tmp_path / "out"
     interrupted(scenes, out, after)
     assert not out.exists()
@@ -232,8 +236,7 @@ def test_interrupted_and_resumed(scenes, tmp_path, tiled, after):
         isaid(scenes, out)
     calls = []
     summary = isaid(scenes, out, resume=True, progress=lambda done, total: calls.append(done))
-    assert len(calls) < 13 + 4
-    assert calls[-1] == 13
+    assert calls == list(counted)  # scenes that were done are counted at once
     assert digest(out) == digest(tiled[1])
     assert summary.annotations == tiled[0].annotations
     assert not unfinished_path(out).exists()
@@ -474,9 +477,9 @@ def test_dota_corners_of_cut_objects():
     assert five.kept[0].difficult == 0
     large = [(-100, 512), (512, -100), (1124, 512), (512, 1124)]
     eight = cut_objects(objects_of(large), (0, 0), 1024, (3000, 3000))
-    assert (eight.kept, eight.left_out) == ([], {"cut to 3 or more than 5 corners": 1})
+    assert (eight.kept, eight.left_out) == ([], {"3 or more than 5 corners when cut": 1})
     tip = cut_objects(objects_of(diamond), (890, 0), 1024, (3000, 3000))
-    assert tip.left_out == {"cut to 3 or more than 5 corners": 1}
+    assert tip.left_out == {"3 or more than 5 corners when cut": 1}
 
 
 def test_four_of_five_corners():
@@ -495,7 +498,6 @@ def test_dota_ends_a_pixel_before_the_scene():
     assert cut.kept[0].difficult == 0  # 9 of 10 columns
 
 
-@pytest.mark.skipif("dota" not in FORMATS, reason="no reader of DOTA yet")
 def test_dota_set(tmp_path):
     split = tmp_path / "train"
     write_rgb(split / "images/P0001.png", np.random.default_rng(0).integers(0, 255, (1500, 900, 3)).astype(np.uint8))
@@ -521,11 +523,38 @@ def test_dota_set(tmp_path):
     ]
     book = book_of(tmp_path / "out", "annotations.json")
     assert [image["window"] for image in book["images"]] == [[0, 0, 1024, 1024], [0, 476, 1024, 1024]]
+    assert [image["gsd_m"] for image in book["images"]] == [0.2, 0.2]
     assert [row["difficult"] for row in book["annotations"]] == [0, 2, 1]
     assert [row["ignore"] for row in book["annotations"]] == [0, 1, 1]
     assert summary.chips == 2
     again = format_named("dota", "read").read(tmp_path / "out/labelTxt", Reading(images=tmp_path / "out/images"))
     assert len(again) == 3
+
+
+def test_dota_splits_and_missing_files(tmp_path):
+    for split, count in (("train", 2), ("val", 1), ("test", 1)):
+        for number in range(count):
+            write_rgb(tmp_path / f"{split}/images/P{number}.png", np.zeros((40, 30, 3), np.uint8))
+            (tmp_path / split / "labelTxt").mkdir(exist_ok=True)
+            (tmp_path / split / f"labelTxt/P{number}.txt").write_text("1 1 9 1 9 5 1 5 ship 0\n")
+    for path in (tmp_path / "test/labelTxt").iterdir():
+        path.unlink()
+    (tmp_path / "test/labelTxt").rmdir()
+    data = SetToTile(tmp_path, devkit="dota", chip_size=64, overlap=16)
+    summary = tile_set(data, tmp_path / "out")
+    assert (summary.scenes, summary.chips, summary.annotations) == (4, 4, 3)
+    train, val, test = (book_of(tmp_path / "out" / split, "annotations.json") for split in ("train", "val", "test"))
+    assert [row["id"] for row in train["annotations"] + val["annotations"]] == [1, 2, 3]
+    assert "annotations" not in test
+    assert (test["images"][0]["width"], test["images"][0]["window"]) == (64, [0, 0, 64, 64])
+    write_rgb(tmp_path / "val/images/P7.png", np.zeros((40, 30, 3), np.uint8))
+    with pytest.raises(InputError, match=r"P7\.png: has no labels; give .*P7\.txt"):
+        tile_set(data, tmp_path / "out2")
+    (tmp_path / "val/images/P7.png").unlink()
+    (tmp_path / "val/images/P0.png").unlink()
+    write_rgb(tmp_path / "val/images/P1.png", np.zeros((40, 30, 3), np.uint8))
+    with pytest.raises(InputError, match=r"P0"):
+        tile_set(data, tmp_path / "out2")
 
 
 # --- the command ------------------------------------------------------------------------------------------

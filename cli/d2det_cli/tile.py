@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from d2det_cli import options, tiling
+from d2det_cli import options, texts, tiling
+from d2det_cli.failures import GO_ON
 from d2det_cli.progress import ProgressMode
 
 
 def tile(
+    ctx: typer.Context,
     scene: tiling.Source,
     *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to make.")],
@@ -46,6 +49,7 @@ def tile(
         tiling.scene(scene, out, cut, how, overwrite=overwrite)
         return
     tiling.refuse({"--labels": labels, "--aoi": aoi, "--class-field": class_field}, "a single scene")
+    ctx.meta[GO_ON] = f"go on with: {texts.resuming(sys.argv)}"
     data = {"format": format, "images": images, "chip_size": chip_size, "overlap": overlap, "devkit_ids": devkit_ids}
     data |= {"devkit": devkit and devkit.value, "class_names": class_names}
     tiling.data_set(Path(scene), out, data, how, overwrite=overwrite, resume=resume, workers=workers)

@@ -128,6 +128,6 @@ def data_set(
     if not how.quiet:
         for notice in summary.notices:
             say(notice)
-        lost = ", ".join(f"{count} {reason}" for reason, count in summary.left_out.items())
+        lost = ", ".join(f"{count} with {reason}" for reason, count in summary.left_out.items())
         left_out = f" (left out: {lost})" if lost else ""
         say(f"{out}: {summary.chips} chips of {summary.scenes} images, {summary.annotations} annotations{left_out}")

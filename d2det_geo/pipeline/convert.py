@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats import vector
-from d2det_geo.data.formats.reading import Format, Reading, Write
+from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
 from d2det_geo.data.formats.registry import format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
 
@@ -148,41 +149,54 @@ def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotat
     Returns:
         What can be written, and what was lost, one sentence each.
     """
-    lost = []
-    regions = annotations.labels == REGION
-    dropped = np.zeros(len(annotations), np.bool_)
-    for kind, rows in (("regions", regions), ("ignored", annotations.ignored & ~regions)):
-        if kind not in target.holds and rows.any():
-            dropped |= rows
-            what = "regions to ignore" if kind == "regions" else "ignored objects"
-            lost.append(f"{rows.sum()} {what} left out: {name} cannot mark them")
-    if dropped.any():
-        annotations = annotations.rows(~dropped)
-    annotations, boxed = _without_outlines(annotations, target)
-    if boxed:
-        kinds = "of several rings, with holes or of run lengths " if "rings" in target.holds else ""
-        lost.append(f"{boxed} outlines {kinds}became boxes: {name} cannot hold them")
+    annotations, lost = _without_rows(annotations, target, name)
+    annotations, changed = _without_outlines(annotations, target)
+    if changed:
+        kinds = {"rings": "of several rings, with holes or of run lengths ", "corners": "not of four corners "}
+        kind = next((text for key, text in kinds.items() if key in target.holds), "")
+        made = "rectangles" if "corners" in target.holds else "boxes"
+        lost.append(f"{changed} outlines {kind}became {made}: {name} cannot hold them")
     columns = [column for column in annotations.columns if column not in {"id", *target.columns}]
     if columns and len(annotations):
         lost.append(f"{', '.join(columns)} left out: {name} has no place for them")
     return annotations, lost
 
 
+def _without_rows(annotations: Annotations, target: Format, name: str) -> tuple[Annotations, list[str]]:
+    """Leave out the rows a format cannot mark."""
+    regions = annotations.labels == REGION
+    flat = np.any(annotations.boxes[:, 2:] <= annotations.boxes[:, :2], axis=1) & (annotations.scores is None)
+    kinds: list[tuple[Holdable, NDArray[np.bool_], str]] = [
+        ("regions", regions, "regions to ignore"),
+        ("ignored", annotations.ignored & ~regions, "ignored objects"),
+        ("flat", flat, "objects without width or height"),
+    ]
+    lost = [(rows, what) for kind, rows, what in kinds if kind not in target.holds and rows.any()]
+    if not lost:
+        return annotations, []
+    dropped = np.any([rows for rows, _ in lost], axis=0)
+    return annotations.rows(~dropped), [f"{rows.sum()} {what} left out: {name} has none" for rows, what in lost]
+
+
 def _without_outlines(annotations: Annotations, target: Format) -> tuple[Annotations, int]:
-    """Take away the outlines a format cannot hold, and count them."""
+    """Take away the outlines a format cannot hold, and count them and those it changes."""
     if annotations.outlines is None or "outlines" in target.holds:
         return annotations, 0
-    outlined = np.array([outline is not None for outline in annotations.outlines], np.bool_)
+    changed = np.array([outline is not None for outline in annotations.outlines], np.bool_)
+    if "corners" in target.holds:  # the writer makes rectangles of the others
+        return annotations, int((changed & [not _is_ring(outline, 5) for outline in annotations.outlines]).sum())
     if "rings" in target.holds:
-        outlined &= ~np.array([_is_ring(outline) for outline in annotations.outlines], np.bool_)
+        changed &= [not _is_ring(outline) for outline in annotations.outlines]
     outlines = annotations.outlines.copy()
-    outlines[outlined] = None
+    outlines[changed] = None
     kept = outlines if any(outline is not None for outline in outlines) else None
-    return replace(annotations, outlines=kept), int(outlined.sum())
+    return replace(annotations, outlines=kept), int(changed.sum())
 
 
-def _is_ring(outline: object) -> bool:
-    return isinstance(outline, shapely.Polygon) and not outline.interiors
+def _is_ring(outline: object, points: int | None = None) -> bool:
+    if not isinstance(outline, shapely.Polygon) or outline.interiors:
+        return False
+    return points is None or len(outline.exterior.coords) == points
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats.registry import Reading, format_named
+from d2det_geo.data.formats.uavdt import split_of
 from d2det_geo.data.formats.uavdt_remarks import remarks
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.classes import ClassRules, renamed
@@ -32,8 +34,10 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
         class_names=tuple(options.classes),
         class_field=options.class_field,
         raster=options.scene,
-        split=options.split,
+        split=options.split or _part(truth_path, pred_path, truth_format),
     )
+    if reading.split != options.split:
+        reading.notices.append(f"{truth_path}: holds both parts of UAVDT; the {reading.split} sequences are judged")
     read, read_results = format_named(truth_format, "read").read, format_named(pred_format, "read_results").read_results
     if read is None or read_results is None:
         raise AssertionError("format_named gives formats that can")
@@ -55,6 +59,11 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
         images=options.images,
         notices=(*dict.fromkeys(notices), *told, *_nothing_shared(truth, predictions, pooled=outcome.verdicts.pooled)),
     )
+
+
+def _part(truth: Path, predictions: Path, truth_format: str) -> Literal["train", "test"] | None:
+    """Say which part of a benchmark is judged; the other's sequences would count as missed."""
+    return split_of(truth, predictions) if truth_format == "uavdt" else None
 
 
 def _check_outlines(objects: Annotations, path: Path, protocol: str) -> None:

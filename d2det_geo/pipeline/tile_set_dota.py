@@ -29,7 +29,7 @@ LEAST_VISIBLE = 0.7
 """Share of an object in a chip up to which it is difficult."""
 CUT_OFF = 2
 """``difficult`` of an object of which that much or less is in the chip."""
-_FLAT, _ODD = "no area", "cut to 3 or more than 5 corners"
+_FLAT, _ODD = "no area", "3 or more than 5 corners when cut"
 _WHAT = "DOTA's images"
 Corners = NDArray[np.float64]
 
@@ -52,24 +52,15 @@ def plan_dota(folder: Path, size: int, overlap: int) -> Plan:
     for index, (split, path) in enumerate(splits_of(folder).items()):
         place = "" if path == folder else f"{split}/"
         truth = _truth(path)
-        by_stem = {} if truth is None else {Path(name).stem: row for row, name in enumerate(truth.images.names)}
         folders += [f"{place}images"] if truth is None else [f"{place}images", f"{place}labelTxt"]
-        images = {image.stem: image for image in files_in(path / "images", IMAGE_SUFFIXES, _WHAT)}
-        _check_images(path, images, by_stem)
         categories = tuple(enumerate(() if truth is None else truth.classes, start=1))
         description = f"DOTA {split} as its devkit cuts it, {size} px with {overlap} px of overlap"
         first = None if any(book.labelled for book in books) else 1
         books.append(Book(f"{place}annotations.json", description, categories, truth is not None, 1, first))
-        order, ends = (np.zeros(0, np.intp),) * 2 if truth is None else truth.by_image()
-        for stem, image in images.items():
-            row = by_stem.get(stem)
-            objects = None
-            if truth is not None and row is not None:
-                objects = truth.rows(order[ends[row] : ends[row + 1]])
-            windows = tuple(scene_windows(*image_size(image), size, overlap))
-            inputs = (image,) if truth is None else (image, path / "labelTxt" / f"{stem}.txt")
-            cut = partial(_cut, _Scene(image, place, size, objects), windows)
-            scenes.append(SceneJob(index, len(windows), inputs, cut))
+        for scene in _scenes(path, place, size, truth):
+            windows = tuple(scene_windows(*image_size(scene.path), size, overlap))
+            labels = () if truth is None else (path / "labelTxt" / f"{scene.path.stem}.txt",)
+            scenes.append(SceneJob(index, len(windows), (scene.path, *labels), partial(_cut, scene, windows)))
     settings = {"devkit": "dota", "chip_size": size, "overlap": overlap}
     return Plan(tuple(scenes), tuple(books), tuple(folders), settings)
 
@@ -82,6 +73,8 @@ class _Scene:
     place: str
     size: int
     objects: Annotations | None
+    gsd_m: float
+    """m/px, NaN where unknown."""
 
 
 def _truth(split: Path) -> Annotations | None:
@@ -92,15 +85,22 @@ def _truth(split: Path) -> Annotations | None:
     return truth
 
 
-def _check_images(split: Path, images: dict[str, Path], labelled: dict[str, int]) -> None:
-    if not labelled:
+def _scenes(split: Path, place: str, size: int, truth: Annotations | None) -> Iterator[_Scene]:
+    images = {image.stem: image for image in files_in(split / "images", IMAGE_SUFFIXES, _WHAT)}
+    if truth is None:
+        yield from (_Scene(image, place, size, None, np.nan) for image in images.values())
         return
-    for stem, image in images.items():
-        if stem not in labelled:
-            raise InputError(f"{image}: has no labels; give {split / 'labelTxt' / stem}.txt, or remove the image")
-    for stem in labelled:
+    rows = {Path(name).stem: row for row, name in enumerate(truth.images.names)}
+    for stem in rows:
         if stem not in images:
             raise InputError(f"{split / 'labelTxt' / stem}.txt: its image is not in {split / 'images'}; give it")
+    order, ends = truth.by_image()
+    for stem, image in images.items():
+        if stem not in rows:
+            raise InputError(f"{image}: has no labels; give {split / 'labelTxt' / stem}.txt, or remove the image")
+        row = rows[stem]
+        gsd = np.nan if truth.images.gsd_m is None else float(truth.images.gsd_m[row])
+        yield _Scene(image, place, size, truth.rows(order[ends[row] : ends[row + 1]]), gsd)
 
 
 def _cut(scene: _Scene, windows: Sequence[Window], out: Path) -> Iterator[ChipRow]:
@@ -119,6 +119,7 @@ def _cut(scene: _Scene, windows: Sequence[Window], out: Path) -> Iterator[ChipRo
                 write_png(out / scene.place / "images" / f"{name}.png", chip, PHOTOGRAPH)
                 image = {"file_name": f"{name}.png", "width": size, "height": size}
                 image |= {"scene": scene.path.name, "window": [left, top, size, size]}
+                image |= {"gsd_m": scene.gsd_m} if scene.gsd_m > 0 else {}
                 if scene.objects is None:
                     yield ChipRow(image, [], 0)
                     continue

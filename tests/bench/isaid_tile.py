@@ -32,7 +32,8 @@ else:
     count = len(read(Path(source) / "train", Reading(exact=what == "exact")))
 # Not ru_maxrss, which begins with what the parent held.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e6
-print(json.dumps({"s": round(time.perf_counter() - start, 1), "peak_gb": round(peak, 2), "annotations": count}))
+took = {"s": round(time.perf_counter() - start, 1), "cpu_s": round(time.process_time(), 1)}
+print(json.dumps({**took, "peak_gb": round(peak, 2), "annotations": count}))
 """
 
 

@@ -129,9 +129,7 @@ def _greedy(
                 if width <= 0 or height <= 0:
                     continue
                 if len(hulls):
-                    own, others = _area(hulls[one], 4), _area(hulls[other], 4)
-                    shared = _shared(hulls[one], hulls[other]) if min(own, others) > 0 else 0.0
-                    total = own + others
+                    shared, total = _shared(hulls[one], hulls[other]), _area(hulls[one], 4) + _area(hulls[other], 4)
                 else:
                     shared = width * height
                     total = (boxes[one, 2] - boxes[one, 0]) * (boxes[one, 3] - boxes[one, 1])

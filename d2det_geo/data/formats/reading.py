@@ -41,9 +41,9 @@ An image or class the truth does not have is an ``InputError`` with file and row
 Write: TypeAlias = Callable[[Annotations, Path], None]
 """Writes to a path that does not exist; the caller makes it atomic."""
 
-Holdable: TypeAlias = Literal["outlines", "rings", "ignored", "regions"]
-"""Outlines of any kind; only outlines of one ring; ignored objects of a class (crowds, difficult ones); regions ignored
-for all classes."""
+Holdable: TypeAlias = Literal["outlines", "rings", "corners", "ignored", "regions", "flat"]
+"""Outlines of any kind; only those of one ring; only those of four corners, others as the least rectangles around them;
+ignored objects of a class (crowds, difficult ones); regions ignored for all classes; truth without width or height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,6 @@ class Format:
     write_results: Write | None = None
     holds: frozenset[Holdable] = frozenset()
     """What is still there after writing and reading again, beside images, boxes and classes. What is not held is told
-    by who converts: outlines become boxes, ignored objects and regions are left out."""
+    by who converts: outlines become boxes, what is ignored or flat is left out."""
     columns: frozenset[str] = frozenset()
     """Columns of ``Annotations`` it holds."""

@@ -41,14 +41,14 @@ FORMATS: Mapping[str, Format] = {
         "DOTA v1.0, v1.5, v2.0: folder of labelTxt/*.txt",
         read=dota.read,
         write=dota.write,
-        holds=frozenset({"outlines", "ignored"}),
+        holds=frozenset({"corners", "ignored"}),
         columns=frozenset({"difficult"}),
     ),
     "dota-task1": Format(
         "DOTA Task 1, turned boxes: folder or zip of Task1_<class>.txt",
         read_results=dota_results.read_task1,
         write_results=dota_results.write_task1,
-        holds=frozenset({"outlines"}),
+        holds=frozenset({"corners"}),
     ),
     "dota-task2": Format(
         "DOTA Task 2, boxes: folder or zip of Task2_<class>.txt",
@@ -86,7 +86,7 @@ FORMATS: Mapping[str, Format] = {
         read_results=visdrone.read_results,
         write=visdrone.write,
         write_results=visdrone.write_results,
-        holds=frozenset({"ignored", "regions"}),
+        holds=frozenset({"ignored", "regions", "flat"}),
         columns=frozenset(visdrone.SAID),
     ),
     "voc": Format(

@@ -12,15 +12,15 @@ from d2det_geo.data.formats.uavdt_sequences import LENGTHS, TEST, TRAIN
 
 
 def remarks(truth: Annotations) -> tuple[str, ...]:
-    """Say, one sentence each, how a UAVDT truth differs from what the protocol stands on.
+    """Say, one sentence each, how the sequences of a UAVDT truth differ from those the protocol stands on.
 
-    Sequences of the test split that are missing, others that are there, and what ``gaps`` says.
+    What ``gaps`` says of them is among the notices of the reader.
 
     Args:
         truth: as the reader gives it, its ``groups`` naming the sequences.
     """
     groups = truth.images.groups
-    return () if groups is None else (*_split(list(dict.fromkeys(groups))), *gaps(truth))
+    return () if groups is None else tuple(_split(list(dict.fromkeys(groups))))
 
 
 def gaps(truth: Annotations) -> tuple[str, ...]:
