@@ -146,15 +146,17 @@ def test_thin_objects_have_a_share_too(tmp_path):
 
 
 def test_sizes_by_hand(tmp_path):
-    # Truths of 100, 100 and 400 m2; detections: of the first, exact; of nothing, 36 m2; of the third, exact.
+    # Truths of 100, 100 and 400 m2; detections: of nothing, 36 and 400 m2; of the first and the third, exact.
     truth = layer(tmp_path / "truth.gpkg", [(0, 0, 10, 10), (30, 0, 10, 10), (60, 0, 20, 20)])
-    found = layer(tmp_path / "found.gpkg", [(0, 50, 6, 6), (0, 0, 10, 10), (60, 0, 20, 20)], score=[0.9, 0.8, 0.7])
+    rows = [(0, 50, 6, 6), (0, 80, 20, 20), (0, 0, 10, 10), (60, 0, 20, 20)]
+    found = layer(tmp_path / "found.gpkg", rows, score=[0.9, 0.85, 0.8, 0.7])
     report = evaluate_files(truth, found, sizes=(0, 50, 200))
-    # Of 0 to 50 there is no truth. Of 50 to 200 the wrong one is too small to count: 51 recalls at 1.
+    # Of 0 to 50 there is no truth. Of 50 to 200 the wrong ones are too small and too large to count: 51
+    # recalls at 1. Of 200 and more the large one is wrong, and the first.
     assert np.isnan(report.metrics["ap_0-50"])
     assert report.metrics["ap_50-200"] == pytest.approx(51 / 101)
-    assert report.metrics["ap_200-"] == 1.0
-    assert report.per_class["object"]["ap_200-"] == 1.0
+    assert report.metrics["ap_200-"] == 0.5
+    assert report.per_class["object"]["ap_200-"] == 0.5
     assert [report.counts[f"truths_{name}"] for name in ("0-50", "50-200", "200-")] == [0, 2, 1]
     document = report.to_json()
     assert document["metrics"]["ap_0-50"] is None
@@ -326,9 +328,9 @@ def cases(draw):
 
     def side(most):
         count = draw(st.integers(0, most))
-        places = [(draw(st.integers(0, 5)), draw(st.integers(0, 3))) for _ in range(count)]
+        places = [(draw(st.integers(0, 2)), draw(st.integers(0, 1))) for _ in range(count)]
         kinds = [draw(st.sampled_from(["square", "triangle", "wide"])) for _ in range(count)]
-        return [outline(kind, 2.0 * x, 2.0 * y) for kind, (x, y) in zip(kinds, places, strict=True)]
+        return [outline(kind, 1.0 * x, 5.0 * y) for kind, (x, y) in zip(kinds, places, strict=True)]
 
     truths, found = side(7), side(9)
     labels = [draw(st.integers(-1, 1)) for _ in truths], [draw(st.integers(0, 1)) for _ in found]
