@@ -30,7 +30,7 @@ class CocoSource(Section):
 
     kind: Literal["coco"]
     annotations: Path
-    images: Path | None = Field(None, description="default: the folder of the JSON file")
+    images: Path | None = Field(None, description="default: the folder of the JSON file, or images in it")
     gsd_m: float | None = Field(None, gt=0, description="metres per pixel, where the JSON's images do not say")
     weight: float = Field(1.0, gt=0)
 
@@ -41,7 +41,9 @@ class DatasetSource(Section):
     kind: Literal["dataset"]
     format: str = Field(description="uavdt, visdrone, dota, isaid, isaid-png, coco, yolo or voc")
     path: Path = Field(description="its labels: a file or a folder, as the format has it")
-    images: Path | None = Field(None, description="folder of the images; default: that of the labels")
+    images: Path | None = Field(
+        None, description="their folder; default: that of the labels, or images in or beside it"
+    )
     class_names: tuple[str, ...] = Field((), description="in the order of the format's numbers, where it has numbers")
     split: Literal["train", "test"] | None = Field(None, description="uavdt: the part of the benchmark to read")
     leave_out: tuple[str, ...] = Field((), description="sequences or image names that are not used, such as M0207")

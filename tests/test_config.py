@@ -129,7 +129,7 @@ def test_the_aerial_benchmarks():
     )
     assert (isaid.sampling.rois, isaid.sampling.positive_fraction, isaid.inference.detections) == (1024, 0.5, 1000)
     assert (uavdt.model.backbone, uavdt.model.masks, uavdt.classes) == ("resnet101", False, ("vehicle",))
-    assert uavdt.data.ignore == ("ignored",)
+    assert uavdt.data.ignore_regions == "blackout"
 
 
 @pytest.mark.parametrize("pooling", [False, True])

@@ -128,6 +128,9 @@ def test_sequences_become_a_folder_of_uavdt_results(tmp_path: Path, packaging: s
     assert [row[0] for row in rows] == ["1", "10"]
     assert np.allclose(np.array(rows, float)[:, 2:6], [100, 50, 40, 40], atol=0.2)
     assert {row[8] for row in rows} == {"1"}
+    found = open_set(tmp_path / "frames").images
+    assert found.ids.tolist() == [1, 2, 3, 4, 5, 6]
+    assert found.names[:3].tolist() == [f"M0203/img{frame:06d}.jpg" for frame in (1, 2, 10)]
     # One sequence alone has the same result, and its own name.
     run(tmp_path / "frames/M0203", tmp_path / "one", class_map={"shed": "car", "hall": ""})
     assert (tmp_path / "one/M0203.txt").read_text() == (tmp_path / "RES/M0203.txt").read_text()
@@ -335,17 +338,17 @@ def image_folder(tmp_path: Path) -> Path:
 
 
 def test_masks_of_pieces_are_their_union() -> None:
+    shapes = np.ones((2, 28, 28), np.float32)
+    shapes[1, :, :14] = 0
     found = Detections(
         boxes=np.array([[0.0, 0, 40, 20], [5, 5, 8, 8], [3, 3, 3, 9]]),
         scores=np.ones(3, np.float32),
         labels=np.zeros(3, np.int64),
         masks=np.ones((3, 28, 28), np.float32) * np.array([1, 0.1, 1], np.float32)[:, None, None],
-        pieces=Pieces(
-            np.array([0, 0]), np.array([[0.0, 0, 15, 20], [25, 10, 40, 20]]), np.ones((2, 28, 28), np.float32)
-        ),
+        pieces=Pieces(np.array([0, 0]), np.array([[0.0, 0, 15, 20], [10, 10, 40, 20]]), shapes),
     )
     masks = mask_runs(found, (50, 30), Convention.ALIGNED)
-    assert areas(masks).tolist() == [15 * 20 + 15 * 10, 0, 0]
+    assert areas(masks).tolist() == [15 * 20 + 15 * 10, 0, 0]  # what one piece does not see the other may
     expected = np.zeros((30, 50), np.bool_)
     expected[:20, :15] = expected[10:20, 25:40] = True
     assert np.array_equal(pixels(Runs(0, 0, 50, 30, full_counts(masks, 50, 30)[0])), expected)

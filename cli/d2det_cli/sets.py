@@ -12,8 +12,9 @@ from d2det_cli.progress import progress
 from d2det_cli.say import print_json, say
 from d2det_geo.errors import PartialError, UsageError
 from d2det_geo.pipeline.inputs import SCENE_SUFFIXES
-from d2det_geo.pipeline.predict_set import SetSummary, predict_set
+from d2det_geo.pipeline.predict_set import predict_set
 from d2det_geo.pipeline.predict_set_results import FORMATS
+from d2det_geo.pipeline.predict_set_summary import SetSummary
 
 
 def is_set(names: Sequence[str], format: str | None, out: str | None, as_set: bool) -> bool:

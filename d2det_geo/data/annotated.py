@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.run_shapes import shapes_of
-from d2det_geo.data.image_files import ImageFiles
+from d2det_geo.data.image_files import ImageFiles, folder_of
 from d2det_geo.data.images import LabelledImage, Read
 from d2det_geo.data.pixels import Decoder
 from d2det_geo.data.resample import resampled
@@ -30,10 +30,10 @@ Decode = Callable[[Decoder, int, int], NDArray[np.uint8]]
 
 def labelled_images(
     annotations: Annotations,
-    images_dir: Path,
+    images_dir: Path | None,
     *,
     class_map: ClassMap,
-    source: str,
+    source: Path,
     gsd_m: float | None = None,
     image_gsd_m: float | None = None,
 ) -> list[LabelledImage]:
@@ -47,9 +47,9 @@ def labelled_images(
 
     Args:
         annotations: truth, in px of the images.
-        images_dir: what the names of images are relative to, and must lie in.
+        images_dir: what the names of images are relative to, and must lie in; None looks beside ``source``.
         class_map: from class names of the annotations to the model's classes.
-        source: where the annotations are from, for messages.
+        source: where the annotations are from.
         gsd_m: resample every image to this GSD, m/px; None keeps them as they are.
         image_gsd_m: GSD of the images that do not say theirs, m/px.
 
@@ -57,7 +57,8 @@ def labelled_images(
         InputError: an image is missing, unreadable or of another size, a class or a GSD that is needed is unknown.
     """
     images = annotations.images
-    sizes, decoders = ImageFiles(images, images_dir, source).opened()
+    folder = folder_of(source, images) if images_dir is None else images_dir
+    sizes, decoders = ImageFiles(images, folder, str(source)).opened()
     grid = _grid_sizes(images, sizes, gsd_m, image_gsd_m, source)
     with np.errstate(divide="ignore", invalid="ignore"):
         truths = _truths(annotations, grid / sizes, _labels(annotations, class_map, source))
@@ -81,7 +82,7 @@ def chosen_images(annotations: Annotations, wanted: NDArray[np.bool_]) -> Annota
 
 
 def _grid_sizes(
-    images: Images, sizes: NDArray[np.int64], gsd_m: float | None, image_gsd_m: float | None, source: str
+    images: Images, sizes: NDArray[np.int64], gsd_m: float | None, image_gsd_m: float | None, source: Path
 ) -> NDArray[np.int64]:
     """Width and height ``[M, 2]`` of the images at a GSD, px."""
     if gsd_m is None:
@@ -97,7 +98,7 @@ def _grid_sizes(
     return np.maximum(np.round(sizes * own[:, None] / gsd_m), 1).astype(np.int64)
 
 
-def _labels(annotations: Annotations, class_map: ClassMap, source: str) -> NDArray[np.int64]:
+def _labels(annotations: Annotations, class_map: ClassMap, source: Path) -> NDArray[np.int64]:
     """The model's label ``[N]`` of each row, ``IGNORE``, or ``_DROPPED``."""
     labels = np.full(len(annotations), IGNORE, np.int64)
     for number, name in enumerate(annotations.classes):
@@ -121,7 +122,7 @@ def _truths(annotations: Annotations, scales: NDArray[np.float64], labels: NDArr
     shaped = np.flatnonzero(~objects | outlined | flat)  # the others need no geometry: there may be many
     shapes = np.full(len(labels), None, dtype=object)
     shapes[shaped] = polygonal(_shapes(annotations, shaped, scales))
-    empty = shaped[shapely.area(shapes[shaped]) <= 0]  # nothing to learn a shape from
+    empty = shaped[(shapely.area(shapes[shaped]) <= 0) | (flat & objects & (not outlined))[shaped]]  # nothing to learn
     shapes[empty], labels = shapely.box(*boxes[empty].T), labels.copy()
     labels[empty] = IGNORE
     order, ends = annotations.by_image()

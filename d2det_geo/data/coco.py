@@ -13,7 +13,7 @@ from d2det_geo.data.truth import ClassMap
 
 def coco_images(
     annotations_json: Path,
-    images_dir: Path,
+    images_dir: Path | None,
     *,
     class_map: ClassMap,
     gsd_m: float | None = None,
@@ -23,7 +23,7 @@ def coco_images(
 
     Args:
         annotations_json: ``images``, ``annotations`` and ``categories``; an image may say its ``gsd_m``.
-        images_dir: what ``file_name`` is relative to, and must lie in.
+        images_dir: what ``file_name`` is relative to, and must lie in; None looks beside the file.
         class_map: as of ``labelled_images``, which has the rules.
         gsd_m: likewise.
         image_gsd_m: likewise.
@@ -32,10 +32,10 @@ def coco_images(
         InputError: the file is not COCO, a row is wrong, or as ``labelled_images``; the message names the row.
     """
     return labelled_images(
-        coco.read(annotations_json, Reading(images=images_dir)),
+        coco.read(annotations_json, Reading()),
         images_dir,
         class_map=class_map,
-        source=str(annotations_json),
+        source=annotations_json,
         gsd_m=gsd_m,
         image_gsd_m=image_gsd_m,
     )

@@ -15,6 +15,21 @@ from d2det_geo.data.pixels import Decoder, image_decoder
 from d2det_geo.errors import InputError
 
 
+def folder_of(labels: Path, images: Images) -> Path:
+    """Find the folder of the images of a set that are not said to lie elsewhere.
+
+    It is that of the labels, or ``images`` in it or beside it if the first image lies there.
+
+    Args:
+        labels: a file, or a folder of them.
+        images: of the set.
+    """
+    near = labels if labels.is_dir() else labels.parent
+    places = [near, near / "images", *([near.parent / "images"] if labels.is_dir() else [])]
+    first = str(images.names[0]) if len(images) else ""
+    return next((place for place in places if first and (place / first).is_file()), near)
+
+
 class ImageFiles:
     """Files of images in a folder, none of them outside of it."""
 

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +18,12 @@ from d2det_geo.detections import Detections
 from d2det_geo.errors import UsageError
 from d2det_geo.model.bundle import Card, find_bundle
 from d2det_geo.model.convention import Convention
-from d2det_geo.pipeline.batch import Failure
 from d2det_geo.pipeline.detect import Progress
 from d2det_geo.pipeline.loaded import CardedDetector, LoadedModel, loaded
 from d2det_geo.pipeline.network import ChipNetwork
 from d2det_geo.pipeline.options import PredictOptions, gsd_of
 from d2det_geo.pipeline.output import Kept
-from d2det_geo.pipeline.predict_set_classes import Categories, categories_of
+from d2det_geo.pipeline.predict_set_classes import categories_of
 from d2det_geo.pipeline.predict_set_images import ImageSet, open_set
 from d2det_geo.pipeline.predict_set_masks import mask_runs
 from d2det_geo.pipeline.predict_set_results import (
@@ -36,9 +34,9 @@ from d2det_geo.pipeline.predict_set_results import (
     Sink,
     check_target,
     open_results,
-    written_files,
 )
 from d2det_geo.pipeline.predict_set_run import SetRun, Size
+from d2det_geo.pipeline.predict_set_summary import SetSummary, manifest_of, summary_of
 from d2det_geo.pipeline.run_key import RunKey
 from d2det_geo.pipeline.scene_job import CHIPS_PER_BATCH
 from d2det_geo.pipeline.tally import Tally
@@ -46,33 +44,6 @@ from d2det_geo.runs import areas
 
 OPTIONS = frozenset({"score", "classes", "gsd", "chip_size", "overlap", "batch_size", "device", "scales", "flip"})
 """Those of ``PredictOptions`` that mean something for a set."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetSummary:
-    """What a prediction of a set did."""
-
-    set: str
-    format: str
-    model: str
-    device: str
-    run: str
-    """16 hexadecimal digits, the same for the same images by name, model and settings"""
-    images: int
-    objects: int
-    chips: int
-    split_chips: int
-    """chips looked at again in quarters, because the network reached its cap of detections there"""
-    capped_chips: int
-    """quarters where it still did: some objects may be missing"""
-    dropped: dict[str, int]
-    """objects left out, by reason: ``empty``, no pixel of the mask or no side of the box left"""
-    failed: tuple[Failure, ...]
-    """images without results"""
-    notices: tuple[str, ...]
-    """what the user should know"""
-    seconds: dict[str, float]
-    """wall time of ``read`` (waiting for images), ``network``, ``merge``, ``ledger``, ``write``, and ``all``"""
 
 
 def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do about failures
@@ -128,14 +99,14 @@ def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do
     kept = Kept(out, overwrite=overwrite, resume=resume, units="images")
     before = kept.complete(key)
     if before is not None:
-        return _summary(run, network, format, key, started, before["counts"])
+        return summary_of(run, network, format, key, started, before["counts"])
     with ExitStack() as stack:
         ledger = stack.enter_context(kept.ledger(key))
         sink = stack.enter_context(open_results(out, format, found, categories))
         write = _Writer(sink, network.card, np.array(targets), run.tally)
         run.run(write, ledger, progress)
-    summary = _summary(run, network, format, key, started)
-    kept.finish(_manifest(run, key, summary, categories, out), keep=bool(run.failures))
+    summary = summary_of(run, network, format, key, started)
+    kept.finish(manifest_of(run, key, summary, categories, out), keep=bool(run.failures))
     return summary
 
 
@@ -212,57 +183,3 @@ def _key(run: SetRun, model: LoadedModel, options: PredictOptions, output: list[
     }
     content: dict[str, str | int] = {"images": len(images), "sha256": hashlib.sha256(listed.encode()).hexdigest()}
     return RunKey(content, model.identity, json.loads(json.dumps(settings)), __version__)
-
-
-def _summary(
-    run: SetRun, model: LoadedModel, format: str, key: RunKey, started: float, before: dict[str, Any] | None = None
-) -> SetSummary:
-    tally = run.tally
-    counts = {name: getattr(tally, name) for name in ("objects", "chips", "split_chips", "capped_chips", "dropped")}
-    return SetSummary(
-        set=str(run.set.source),
-        format=format,
-        model=model.card.name,
-        device=str(model.device),
-        run=key.run_id,
-        images=len(run.set.images),
-        failed=tuple(failure for _, failure in sorted(run.failures.items())),
-        notices=("the output was complete, nothing was done",) if before else _notices(run),
-        seconds=tally.seconds | {"all": time.perf_counter() - started},
-        **{**counts, **(before or {})},
-    )
-
-
-def _notices(run: SetRun) -> tuple[str, ...]:
-    notices, gsds = [], run.set.images.gsd_m
-    unknown = len(run.set.images) if gsds is None else int(np.isnan(gsds).sum())
-    if run.gsd_m is not None and unknown:
-        notices.append(
-            f"{unknown} of {len(run.set.images)} images do not say their GSD and were seen at their own pixels;"
-            f" the model was trained at {run.gsd_m:g} m"
-        )
-    if run.tally.capped_chips:
-        notices.append(
-            f"{run.tally.capped_chips} quarters of chips held more objects than the model gives at once: objects may be"
-            " missing; use a smaller --chip-size"
-        )
-    return tuple(notices)
-
-
-def _manifest(run: SetRun, key: RunKey, summary: SetSummary, categories: Categories, out: Path) -> dict[str, Any]:
-    images = run.set.images
-    return {
-        "run": summary.run,
-        "d2det": key.version,
-        "set": {"path": summary.set, "kind": run.set.kind, **key.scene},
-        "image_ids": None if run.set.kind == "coco" else dict(zip(images.names, images.ids.tolist(), strict=True)),
-        "categories": dict(zip(categories.names, categories.ids, strict=True)),
-        "model": key.model,
-        "settings": key.settings,
-        "counts": {
-            name: getattr(summary, name) for name in ("objects", "chips", "split_chips", "capped_chips", "dropped")
-        },
-        "failed": [asdict(failure) for failure in summary.failed],
-        "notices": list(summary.notices),
-        "files": written_files(out),
-    }

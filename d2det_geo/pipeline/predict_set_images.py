@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from d2det_geo.annotations import Images
 from d2det_geo.data.formats.coco import read_set
 from d2det_geo.data.formats.files import IMAGE_SUFFIXES, files_in, natural_key
 from d2det_geo.data.formats.reading import Reading
-from d2det_geo.data.image_files import ImageFiles
+from d2det_geo.data.image_files import ImageFiles, folder_of
 from d2det_geo.errors import InputError, UsageError
 
 Kind = Literal["coco", "sequences", "folder"]
@@ -46,7 +46,7 @@ def open_set(path: Path, images: Path | None = None, *, sequences: bool | None =
     Args:
         path: a COCO JSON file; the folder of a UAVDT sequence, or of several, in either packaging; or a folder of
             images.
-        images: folder of the images of a JSON file; None is the one it lies in.
+        images: folder of the images of a JSON file; None is the one it lies in, or ``images`` in that.
         sequences: whether a folder holds frames of sequences; None looks at how its files are called.
 
     Raises:
@@ -54,7 +54,7 @@ def open_set(path: Path, images: Path | None = None, *, sequences: bool | None =
         UsageError: ``images`` was given for a folder.
     """
     if path.suffix.lower() == ".json" and not path.is_dir():
-        return _listed(path, images or path.parent)
+        return _listed(path, images)
     if images is not None:
         raise UsageError(f"--images {images}: belongs to a COCO JSON file; {path} is the folder of the images itself")
     if not path.is_dir():
@@ -70,10 +70,10 @@ def open_set(path: Path, images: Path | None = None, *, sequences: bool | None =
     return _set(path, "folder", path, _images([file.name for file in files]))
 
 
-def _listed(path: Path, folder: Path) -> ImageSet:
+def _listed(path: Path, folder: Path | None) -> ImageSet:
     listing = read_set(path, Reading())
-    images = replace(listing.images, groups=None, windows=None)  # what a chip was cut from does not matter here
-    return _set(path, "coco", folder, images, list(zip(listing.class_ids, listing.classes, strict=True)))
+    known = list(zip(listing.class_ids, listing.classes, strict=True))
+    return _set(path, "coco", folder or folder_of(path, listing.images), listing.images, known)
 
 
 def _of_sequences(path: Path, found: dict[str, list[str]]) -> ImageSet:

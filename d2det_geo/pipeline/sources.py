@@ -69,7 +69,7 @@ def open_source(source: Source, config: Config, tell: Tell | None = None) -> Seq
         case CocoSource():
             return coco_images(
                 source.annotations,
-                source.images or source.annotations.parent,
+                source.images,
                 class_map=class_map,
                 gsd_m=data.gsd_m,
                 image_gsd_m=source.gsd_m,
@@ -88,12 +88,11 @@ def _dataset(source: DatasetSource, class_map: ClassMap, gsd_m: float | None, te
     annotations = cast(Read, format_named(source.format, "read").read)(source.path, reading)
     for notice in reading.notices:
         tell(f"{source.path}: {notice}")
-    folder = source.images or (source.path if source.path.is_dir() else source.path.parent)
     return labelled_images(
         chosen_images(annotations, _used(source, annotations, tell)),
-        folder,
+        source.images,
         class_map=class_map,
-        source=str(source.path),
+        source=source.path,
         gsd_m=gsd_m,
         image_gsd_m=source.gsd_m,
     )

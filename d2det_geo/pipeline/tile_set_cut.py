@@ -18,8 +18,9 @@ from pycocotools import mask as coco_mask
 from rasterio.windows import Window
 
 from d2det_geo.annotations import REGION, Annotations, Runs
-from d2det_geo.data.formats.files import image_size, inside
+from d2det_geo.data.formats.files import image_size
 from d2det_geo.data.formats.registry import Reading, format_named
+from d2det_geo.data.image_files import ImageFiles
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.pipeline.chip_labels import LEAST_VISIBLE, segmentation
 from d2det_geo.pipeline.tile_set_book import Book, ChipRow
@@ -59,12 +60,13 @@ def plan_cut(
         raise UsageError(f"--from {format}: give the folder of the images, too, with --images DIR")
     truth = reader(source, Reading(images=images, class_names=class_names))  # type: ignore[misc]
     order, ends = truth.by_image()
+    files = ImageFiles(truth.images, images, str(source))
     scenes, stems = [], _stems(truth.images.names.tolist(), source)
     categories = tuple(enumerate(truth.classes, start=1))
     if (truth.labels == REGION).any():
         categories += ((len(truth.classes) + 1, IGNORE_CLASS),)
     for index, name in enumerate(truth.images.names.tolist()):
-        path = inside(images, name, str(source))
+        path = files.path(index)
         width, height = image_size(path)
         said = tuple(truth.images.sizes[index].tolist())
         if 0 not in said and said != (width, height):
