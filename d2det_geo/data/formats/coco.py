@@ -157,7 +157,7 @@ def _ignore_key(rows: Rows, path: Path, reading: Reading) -> dict[str, NDArray[n
     if not ignore.any():
         return {}
     reading.notices.append(
-        f"{path}: {np.count_nonzero(ignore)} annotations say ignore: 1 and are objects all the same, as in pycocotools; "
+        f"{path}: {np.count_nonzero(ignore)} annotations say ignore: 1 and stay objects, as in pycocotools; "
         "write iscrowd: 1 to have them ignored"
     )
     return {"ignore": ignore}
