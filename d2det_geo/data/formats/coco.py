@@ -40,8 +40,8 @@ class Set:
 def read(path: Path, reading: Reading) -> Annotations:
     """Read truth.
 
-    Crowds are ignored. The key ``ignore`` is not COCO's: pycocotools overwrites it, so those rows stay objects, keep it
-    as a column, and a notice says so (spec 5, pitfall 3). A row may have a ``bbox``, a ``segmentation`` or both; without
+    Crowds are ignored. pycocotools overwrites the key ``ignore``: rows that have it stay objects, keep it as a column,
+    and a notice says so. A row may have a ``bbox``, a ``segmentation`` or both; without
     a ``bbox`` its box goes around the segmentation. ``id`` becomes a column where rows have it. Images that say no
     ``width`` and ``height`` are measured in ``reading.images``, or stay unknown. Other keys are left alone.
 
