@@ -88,7 +88,7 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     """Read results; boxes may be without area.
 
     A row with both ``bbox`` and ``segmentation`` keeps both; what it covers is what its outline covers, or else its
-    box: results state no areas (protocols.md 5, pitfall 6).
+    box: results state no areas.
 
     Args:
         path: a list of ``{image_id, category_id, score}`` with ``bbox``, ``segmentation`` or both.
