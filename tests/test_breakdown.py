@@ -99,6 +99,9 @@ def test_polygons_are_compared_as_they_are_and_a_hole_is_none_of_them() -> None:
     assert table(pairs) == {(0, 0): pytest.approx(0.64)}
     pixels = find_overlaps(drawn(of, [ring], scored=False), drawn(of, [ring], scored=True), "masks")
     assert table(pixels) == {(0, 0): 1.0}
+    box = shapely.box(0, 0, 10, 10)
+    pixels = find_overlaps(drawn(of, [ring], scored=False), drawn(of, [box], scored=True), "masks")
+    assert table(pixels) == {(0, 0): 0.64}
 
 
 def test_breakdown_by_hand() -> None:
@@ -458,3 +461,36 @@ def test_every_protocol_of_boxes_can_be_explained(name: str) -> None:
         found, missed = np.count_nonzero(errors.found), np.count_nonzero(errors.missed)
         assert found / (found + missed) == pytest.approx(outcome.metrics["recall"])
         assert (break_down(judgement).areas[:, -1] >= 1 - 1e-12).any()
+
+
+def test_pairs_stay_in_their_image_where_numbers_are_too_large_to_move_boxes_exactly() -> None:
+    of = images(2)
+    truth = objects(of, [(0, 0, 0, 0, 1e17, 10, 0)])
+    predictions = objects(of, [(1, 0, 0, 0, 1e17, 10, 0.5)], scored=True)
+    assert table(find_overlaps(truth, predictions, "boxes")) == {}
+
+
+def test_a_region_means_what_the_protocol_made_of_it() -> None:
+    """UAVDT drops only what is strictly inside, so that a detection on a region is as wrong as the protocol says."""
+    of = images()
+    truth = objects(of, [(0, REGION, 0, 0, 100, 100, 1), (0, 0, 150, 0, 160, 10, 0)])
+    predictions = objects(of, [(0, 0, 0, 0, 110, 100, 0.9), (0, 0, 150, 0, 160, 10, 0.8)], scored=True)
+    judgement = compare(truth, predictions, PROTOCOLS["uavdt"].score(truth, predictions), "bbox")
+    assert break_down(judgement).areas[0].tolist() == [0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0]
+    assert [WRONG[why] for why in errors_of(judgement).why_wrong if why >= 0] == ["background"]
+
+
+def test_a_detection_counts_where_the_object_it_found_counts_whatever_its_own_size() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0), (0, 0, 50, 0, 70, 20, 0)])
+    predictions = objects(of, [(0, 0, 0, 0, 11, 11, 0.9), (0, 0, 50, 0, 70, 20, 0.95)], scored=True)
+    small = score_part(compared(truth, predictions), "small", np.array([True, False]), np.array([False, False]))
+    assert (small.ap, small.truths) == (1.0, 1)
+
+
+def test_confusion_takes_the_object_that_fits_best_and_leaves_out_what_is_ignored() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0), (0, 1, 0, 0, 10, 12, 0), (0, 0, 50, 0, 60, 10, 1)])
+    predictions = objects(of, [(0, 1, 0, 0, 10, 12, 0.9), (0, 0, 50, 0, 60, 10, 0.8)], scored=True)
+    counts = confuse(compared(truth, predictions)).counts
+    assert counts.tolist() == [[0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]

@@ -360,6 +360,6 @@ def test_coco_end_to_end(tmp_path):
     assert (ignoring.metrics["ap"], ignoring.counts["ignore_regions"]) == (pytest.approx(1.0), 1)
     assert ignoring.counts["predictions_ignored"] == 1
     with pytest.raises(
-        InputError, match=r"truth.json: object 0 \(of image a.png\) has a box and no outline .* --iou bbox"
+        InputError, match=r"truth.json: object 0 \(of image a.png\) has a box and no outline; .* --iou bbox"
     ):
         evaluate_files(**files, protocol="coco")

@@ -146,15 +146,17 @@ def test_thin_objects_have_a_share_too(tmp_path):
 
 
 def test_sizes_by_hand(tmp_path):
-    # Truths of 100, 100 and 400 m2; detections: of the first, exact; of nothing, 36 m2; of the third, exact.
+    # Truths of 100, 100 and 400 m2; detections: of nothing, 36 and 400 m2; of the first and the third, exact.
     truth = layer(tmp_path / "truth.gpkg", [(0, 0, 10, 10), (30, 0, 10, 10), (60, 0, 20, 20)])
-    found = layer(tmp_path / "found.gpkg", [(0, 50, 6, 6), (0, 0, 10, 10), (60, 0, 20, 20)], score=[0.9, 0.8, 0.7])
+    rows = [(0, 50, 6, 6), (0, 80, 20, 20), (0, 0, 10, 10), (60, 0, 20, 20)]
+    found = layer(tmp_path / "found.gpkg", rows, score=[0.9, 0.85, 0.8, 0.7])
     report = evaluate_files(truth, found, sizes=(0, 50, 200))
-    # Of 0 to 50 there is no truth. Of 50 to 200 the wrong one is too small to count: 51 recalls at 1.
+    # Of 0 to 50 there is no truth. Of 50 to 200 the wrong ones are too small and too large to count: 51
+    # recalls at 1. Of 200 and more the large one is wrong, and the first.
     assert np.isnan(report.metrics["ap_0-50"])
     assert report.metrics["ap_50-200"] == pytest.approx(51 / 101)
-    assert report.metrics["ap_200-"] == 1.0
-    assert report.per_class["object"]["ap_200-"] == 1.0
+    assert report.metrics["ap_200-"] == 0.5
+    assert report.per_class["object"]["ap_200-"] == 0.5
     assert [report.counts[f"truths_{name}"] for name in ("0-50", "50-200", "200-")] == [0, 2, 1]
     document = report.to_json()
     assert document["metrics"]["ap_0-50"] is None
@@ -326,9 +328,9 @@ def cases(draw):
 
     def side(most):
         count = draw(st.integers(0, most))
-        places = [(draw(st.integers(0, 5)), draw(st.integers(0, 3))) for _ in range(count)]
+        places = [(draw(st.integers(0, 2)), draw(st.integers(0, 1))) for _ in range(count)]
         kinds = [draw(st.sampled_from(["square", "triangle", "wide"])) for _ in range(count)]
-        return [outline(kind, 2.0 * x, 2.0 * y) for kind, (x, y) in zip(kinds, places, strict=True)]
+        return [outline(kind, 1.0 * x, 5.0 * y) for kind, (x, y) in zip(kinds, places, strict=True)]
 
     truths, found = side(7), side(9)
     labels = [draw(st.integers(-1, 1)) for _ in truths], [draw(st.integers(0, 1)) for _ in found]
@@ -389,3 +391,42 @@ def test_matching_equals_a_slow_one(case):
         took, aside = slow_match(case, threshold)
         assert verdicts.found[row].tolist() == took
         assert verdicts.ignored[row].tolist() == aside
+
+
+# --- intervals -----------------------------------------------------------------------------------------------------
+
+
+def test_intervals_are_of_blocks_of_ground(tmp_path):
+    # Twelve places 100 m apart, of which every third is found: each block holds one truth, and maybe its detection,
+    # which lies beyond the border of the block by some metres.
+    places = [(100.0 * number + 1, 1, 10, 10) for number in range(12)]
+    truth = layer(tmp_path / "truth.gpkg", [*places, (9000, 0, 10, 10)])
+    shifted = [(x - 2, y, width, height) for x, y, width, height in places[::3]]
+    found = layer(tmp_path / "found.gpkg", shifted, score=[0.9] * 4)
+    aoi = layer(tmp_path / "aoi.gpkg", [(-50, -50, 1300, 100)])
+    options = {"aoi": aoi, "ci": 90, "block": 100.0}
+    report = evaluate_files(truth, found, **options)
+    assert report.metrics["recall"] == pytest.approx(1 / 3)
+    intervals = report.intervals
+    assert (intervals["level"], intervals["unit"], intervals["block"]) == (90, "block", 100)
+    # The frame is centred on the objects, so its blocks are no multiples of 100 from ORIGIN; each object has its own.
+    assert intervals["units"] == 12
+    low, high = intervals["metrics"]["recall"]
+    # Of 12 draws a third hits: 0.05 and 0.95 quantiles of a binomial of 12 and 1/3 are 1 and 7, or nearly.
+    assert (low, high) == (pytest.approx(1 / 12, abs=1 / 12), pytest.approx(7 / 12, abs=1 / 12))
+    assert intervals["metrics"]["precision"] == [1.0, 1.0]
+    assert evaluate_files(truth, found, **options).intervals == intervals
+    wider = evaluate_files(truth, found, **{**options, "block": 600.0})
+    assert wider.intervals["units"] <= 3
+    assert any("blocks only: they say little" in notice for notice in wider.notices)
+    default = evaluate_files(truth, found, aoi=aoi, ci=95)
+    assert default.intervals["block"] == pytest.approx(np.sqrt(1110 * 10) / 10, rel=0.05)
+
+
+def test_intervals_without_truth_are_undefined(files, tmp_path):
+    empty = tmp_path / "empty.geojson"
+    empty.write_text('{"type": "FeatureCollection", "features": []}')
+    for pair in ((empty, files[1]), (files[0], empty), (empty, empty)):
+        document = evaluate_files(*pair, ci=95).to_json()
+        json.dumps(document, allow_nan=False)
+    assert set(map(tuple, document["intervals"]["metrics"].values())) == {(None, None)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from d2det_cli.main import app
+from d2det_cli.score_tables import _drawn, print_scores
+from d2det_geo.pipeline.evaluate import evaluate_files
 from d2det_geo.pipeline.evaluate_options import FORMATS_OF
 
 GOLDEN = Path(__file__).parent / "golden/protocols"
@@ -193,6 +196,7 @@ def test_uavdt_by_hand(tmp_path):
     assert official["metrics"]["ap_percent"] == 50.0
     assert (official["counts"]["images"], official["counts"]["ignore_regions"]) == (1007, 2)
     assert any("lacks" in notice for notice in official["notices"])
+    assert len(official["notices"]) == len(set(official["notices"]))
     # All boxes are exact. One class: right .95, wrong .90 .85 .80, right .70 .60 of 3, so 34 recalls at 1, 67 at 1/2.
     one = report(*files, "uavdt-coco1")
     assert one["metrics"]["ap"] == pytest.approx((34 + 67 / 2) / 101, abs=1e-9)
@@ -317,10 +321,8 @@ def test_gates_of_all_and_of_one_class(tmp_path):
     passed = run(*files, "dota-task1", "--fail-under", "ship.ap=0.9", "--fail-under", "ap=0.5")
     assert passed.exit_code == 0, passed.stderr
     failed = run(*files, "dota-task1", "--fail-under", "plane.ap=0.5", "--fail-under", "ap=0.6")
-    assert (failed.exit_code, failed.stderr) == (
-        6,
-        "d2det: error: below the bar: plane.ap 0.0000 < 0.5, ap 0.5000 < 0.6\n",
-    )
+    assert failed.exit_code == 6
+    assert failed.stderr.splitlines()[-1] == "d2det: error: below the bar: plane.ap 0.0000 < 0.5, ap 0.5000 < 0.6"
     unknown = run(*files, "dota-task1", "--fail-under", "boat.ap=0.5")
     assert unknown.exit_code == 2
     assert "--fail-under boat.ap: no such metric; there are ap, " in unknown.stderr
@@ -372,3 +374,67 @@ def test_the_page_of_a_set(tmp_path):
     assert run(*files, "visdrone", "--report", str(page)).exit_code == 5
     assert run(*files, "visdrone", "--report", str(page), "--overwrite").exit_code == 0
     assert run(*files, "visdrone", "--report", str(tmp_path / "no/page.html")).exit_code == 1
+
+
+def test_golden_case_of_isaid(tmp_path):
+    document = report(*coco(tmp_path, golden("01")), "isaid", "--iou", "bbox")
+    metrics = {
+        name: document["metrics"][name] for name in ("ap", "ap_small", "ap_medium", "ap_large", "ar_1", "ar_1000")
+    }
+    expected = golden("01")["expected"]
+    assert metrics == pytest.approx(
+        {
+            **{f"ap_{name}" if name != "all" else "ap": value for name, value in expected["AP"].items()},
+            "ar_1": expected["AR"]["all@1"],
+            "ar_1000": expected["AR"]["all@1000"],
+        },
+        abs=1e-9,
+    )
+
+
+def test_files_are_named_with_their_checksums(tmp_path):
+    truth, found = coco(tmp_path, golden("06a"))
+    files = report(truth, found, "coco", "--iou", "bbox")["files"]
+    checksum = hashlib.sha256(found.read_bytes()).hexdigest()
+    assert files["predictions"] == {"name": "found.json", "format": "coco", "sha256": checksum}
+    assert report(*visdrone(tmp_path), "visdrone")["files"]["truth"] == {
+        "name": "annotations",
+        "format": "visdrone",
+        "sha256": None,
+    }
+
+
+def test_intervals_by_image(tmp_path):
+    case = golden("05a")
+    case["images"] = [{"id": number, "width": 100, "height": 100} for number in range(1, 31)]
+    box = {"category_id": 1, "bbox": [0, 0, 40, 40]}
+    case["annotations"] = [
+        {"id": number, "image_id": number, "area": 1600, "iscrowd": 0, **box} for number in range(1, 31)
+    ]
+    case["detections"] = [{"image_id": number, "score": 0.9, **box} for number in range(1, 16)]
+    files = coco(tmp_path, case)
+    document = report(*files, "coco", "--iou", "bbox", "--ci", "95")
+    assert (document["intervals"]["unit"], document["intervals"]["units"]) == ("image", 30)
+    low, high = document["intervals"]["metrics"]["recall"]
+    assert low < document["metrics"]["recall"] == 0.5 < high
+    assert low == pytest.approx(0.5 - 1.96 * (0.25 / 30) ** 0.5, abs=0.04)  # a mean of 30 draws
+    shown = run(*files, "coco", "--iou", "bbox", "--ci", "95").stdout.splitlines()
+    assert [line.split("  ")[0] for line in shown[1:4]] == ["all", "95 % from", "95 % to"]
+
+
+def test_a_terminal_gets_a_table(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("d2det_cli.score_tables._drawn", lambda report: shown.append(report) or True)
+    truth, found = coco(tmp_path, golden("06a"))
+    scores = evaluate_files(truth, found, protocol="coco", iou="bbox")
+    print_scores(scores)
+    assert shown == [scores]
+
+
+@pytest.mark.parametrize(("width", "drawn"), [(200, True), (30, False)])
+def test_a_table_needs_room(width, drawn, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    scores = evaluate_files(*coco(tmp_path, golden("06a")), protocol="coco", iou="bbox")
+    assert _drawn(scores) is drawn
+    assert ("0.5500" in capsys.readouterr().out) is drawn

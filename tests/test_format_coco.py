@@ -89,7 +89,8 @@ def test_truth_by_hand(truth):
     assert found.image.tolist() == [0, 1, 1]
     assert found.boxes.tolist() == [[1, 2, 4.5, 6], [0, 0, 5, 5], [2, 2, 3, 3]]
     assert found.labels.tolist() == [0, 1, 0]
-    assert found.ignored.tolist() == [False, True, True]
+    assert found.ignored.tolist() == [False, True, False]
+    assert found.columns["ignore"].tolist() == [False, False, True]
     assert found.scores is None
     assert found.areas.tolist() == [9, 2, 1]  # stated, of the mask, of the box
     assert found.columns["id"].tolist() == [0, 12, 4]
@@ -485,3 +486,10 @@ def test_no_bytes_are_a_traceback(data):
             coco.read(path, Reading())
     finally:
         path.unlink()
+
+
+def test_rings_that_close_themselves_twice_come_back(truth, tmp_path):
+    rings = ([0, 0, 5, 0, 5, 5, 0, 0, 0, 0], [3, 4, 8, 10, 3, 4], [1, 1, 1, 1, 1, 1, 1, 1])
+    known = truth(document(*(box(0, 0, 9, 9, segmentation=[ring]) for ring in rings)))
+    coco_write.write(known, tmp_path / "back.json")
+    assert_same(coco.read(tmp_path / "back.json", Reading()), known)

@@ -134,6 +134,7 @@ def test_the_page_loads_nothing_and_what_users_name_is_text(tmp_path: Path) -> N
     # The page's own scripts, the data of three charts, and no other.
     assert [attributes.get("type") for tag, attributes in found.tags if tag == "script"].count(None) == 2
     assert [attributes.get("type") for tag, attributes in found.tags if tag == "script"].count("application/json") == 3
+    assert all("<" not in data for tag, data in found.text if tag == "script" and data.startswith('{"views"'))
     words = [data for tag, data in found.text if tag not in {"script", "style"}]
     assert any(HOSTILE in data for data in words)
     assert any("<i>night</i>" in data for data in words)

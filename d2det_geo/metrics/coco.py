@@ -80,7 +80,7 @@ def score_isaid(
     score: float | None = None,
     max_dets: Sequence[int] | None = None,
 ) -> Outcome:
-    """Score patches as the iSAID devkit does: COCO with 1000 results and its own size ranges (spec 1.7).
+    """Score patches as the iSAID devkit does: COCO with 1000 results and its own size ranges (iSAID_Devkit a671fd53).
 
     Objects below 100 px count only in ``ap``; "small" reaches to 144 px squared. Arguments and errors as in
     ``score_coco``.

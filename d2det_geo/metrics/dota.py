@@ -1,4 +1,4 @@
-"""DOTA, full images (spec 2.4): task 1 compares oriented boxes, task 2 horizontal ones."""
+"""DOTA, full images, as DOTA_devkit 99388551 scores them: task 1 compares oriented boxes, task 2 horizontal ones."""
 
 from __future__ import annotations
 

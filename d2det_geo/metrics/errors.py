@@ -56,7 +56,6 @@ def errors_of(compared: Compared) -> Errors:
     wrong = kept & ~hits & ~verdicts.ignored[row]
     found = np.zeros(len(compared.truth), bool)
     found[verdicts.found[row, right]] = True
-    found &= compared.counted
     missed = compared.counted & ~found
     return Errors(
         right, wrong, found, missed, _why_wrong(compared, wrong), _why_missed(compared, missed, hits & ~kept, kept)

@@ -1,4 +1,4 @@
-"""How much of a box lies in the union of regions, counted in whole pixels as the VisDrone toolkit does (spec 4)."""
+"""How much of a box lies in the union of regions, counted in whole pixels as the VisDrone toolkit does."""
 
 from __future__ import annotations
 

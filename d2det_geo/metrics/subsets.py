@@ -22,6 +22,14 @@ SIZES_PX: Mapping[str, tuple[float, float]] = {
 }
 """COCO's ranges of area, px, where the protocol has none of its own."""
 
+SIZES_M2: Mapping[str, tuple[float, float]] = {
+    "tiny": (0.0, 10.0),
+    "small": (10.0, 100.0),
+    "medium": (100.0, 1000.0),
+    "large": (1000.0, np.inf),
+}
+"""Ranges of area on the ground, m²."""
+
 _ENDLESS = 1e10  # how COCO says so
 
 GSD_EDGES_M = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, np.inf)
@@ -70,12 +78,10 @@ def score_part(compared: Compared, name: str, truths: NDArray[np.bool_], predict
 
 
 def by_size(compared: Compared) -> Iterator[Part]:
-    """Judge objects by the area they cover, in the protocol's ranges or COCO's; both ends are inside, as in COCO."""
-    ranges = {
-        name: limits
-        for name, limits in (compared.outcome.settings.get("area_ranges") or SIZES_PX).items()
-        if name != "all"
-    }
+    """Judge objects by area, in the ranges of the protocol or the usual ones; both ends are inside, as in COCO."""
+    usual = SIZES_M2 if compared.outcome.protocol == "geo" else SIZES_PX
+    ranges = {**(compared.outcome.settings.get("area_ranges") or usual)}
+    ranges.pop("all", None)
     areas = areas_of(compared.truth), areas_of(compared.predictions)
     for name, (low, high) in ranges.items():
         limits = f"from {low:,.0f}" if high >= _ENDLESS else f"{low:,.0f} to {high:,.0f}"

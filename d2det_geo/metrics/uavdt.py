@@ -1,6 +1,6 @@
-"""UAVDT: the toolkit's overall AP (spec 3.5), and the one-class VOC AP of NDFT and D2Det (spec 3.7).
+"""UAVDT: the toolkit's overall AP, and the one-class VOC AP of NDFT and D2Det.
 
-Both pool all classes. On the same detections they and COCO over three classes give very different numbers (spec 3.6).
+Both pool all classes. On the same detections they and COCO over three classes give very different numbers.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def score_uavdt_voc07(
 
 
 def released_object_ap(truth: Annotations, predictions: Annotations) -> dict[str, float]:
-    """Reproduce the toolkit's per-object-attribute script as released, which is no sane AP per class (spec 3.5).
+    """Reproduce the toolkit's per-object-attribute script as released, which is no sane AP per class.
 
     Truth of other classes can not be found, what is predicted on it is wrong, and it still counts in the recall
     denominator; predictions of all classes take part. For comparison with numbers made by that script only.

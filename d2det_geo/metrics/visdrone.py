@@ -1,4 +1,4 @@
-"""VisDrone-DET (spec 4): COCO thresholds with ignored regions, a cap over all classes, and quirks of its toolkit."""
+"""VisDrone-DET: COCO thresholds with ignored regions, a cap over all classes, and quirks of its toolkit."""
 
 from __future__ import annotations
 

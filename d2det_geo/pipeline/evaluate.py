@@ -18,6 +18,7 @@ from d2det_geo.pipeline.evaluate_geo import GroundEvaluation, compare_geo
 from d2det_geo.pipeline.evaluate_options import GEO, EvaluateOptions
 from d2det_geo.pipeline.evaluate_sets import compare_sets
 from d2det_geo.pipeline.evaluation import Evaluation, Report
+from d2det_geo.pipeline.intervals import intervals_of
 from d2det_geo.pipeline.report import write_report
 from d2det_geo.vector.output import atomic_path
 
@@ -49,6 +50,9 @@ def evaluate_files(truth: str | Path, pred: str | Path, **options: Any) -> Repor
     else:
         evaluation = compare_sets(truth, pred, chosen)
     report = _report(truth, pred, evaluation, chosen)
+    if chosen.ci is not None:
+        intervals, told = intervals_of(evaluation, chosen.ci, ground=ground is not None, block=chosen.block)
+        report = replace(report, intervals=intervals, notices=(*report.notices, *told))
     if ground is not None and chosen.errors is not None:
         told = write_errors(ground, chosen.compared_by, chosen.errors, overwrite=chosen.overwrite)
         report = replace(report, notices=(*report.notices, *told))

@@ -15,7 +15,7 @@ from d2det_geo.data.formats.uavdt_remarks import remarks
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.classes import ClassRules, renamed
 from d2det_geo.metrics.protocols import PROTOCOLS
-from d2det_geo.pipeline.evaluate_options import EvaluateOptions
+from d2det_geo.pipeline.evaluate_options import IOUS_OF, EvaluateOptions
 from d2det_geo.pipeline.evaluation import Evaluation
 
 _MOST_OUTSIDE = 0.5  # of detections that lie beside their image: beyond, they are in another frame
@@ -47,8 +47,8 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
     if options.protocol.startswith("uavdt"):
         notices += remarks(truth)
     if options.compared_by == "segm":
-        _check_outlines(truth, truth_path)
-        _check_outlines(predictions, pred_path)
+        for objects, path in ((truth, truth_path), (predictions, pred_path)):
+            _check_outlines(objects, path, options.protocol)
     truth, predictions, told = renamed(truth, predictions, ClassRules(options.class_map, options.ignore))
     score = PROTOCOLS[options.protocol].score
     outcome = score(truth, predictions, iou=options.compared_by, score=options.score, **options.extra)
@@ -57,7 +57,7 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
         predictions=predictions,
         outcome=outcome,
         images=options.images,
-        notices=(*notices, *told, *_nothing_shared(truth, predictions, pooled=outcome.verdicts.pooled)),
+        notices=(*dict.fromkeys(notices), *told, *_nothing_shared(truth, predictions, pooled=outcome.verdicts.pooled)),
     )
 
 
@@ -66,7 +66,7 @@ def _part(truth: Path, predictions: Path, truth_format: str) -> Literal["train",
     return split_of(truth, predictions) if truth_format == "uavdt" else None
 
 
-def _check_outlines(objects: Annotations, path: Path) -> None:
+def _check_outlines(objects: Annotations, path: Path, protocol: str) -> None:
     """Refuse to compare outlines where there are only boxes."""
     if len(objects) == 0:
         return
@@ -76,10 +76,8 @@ def _check_outlines(objects: Annotations, path: Path) -> None:
     if without.any():
         row = int(np.flatnonzero(without)[0])
         image = objects.images.names[objects.image[row]]
-        raise InputError(
-            f"{path}: object {row} (of image {image}) has a box and no outline or mask;"
-            " add segmentations, or compare boxes with --iou bbox"
-        )
+        advice = ", or compare boxes with --iou bbox" if "bbox" in IOUS_OF[protocol] else ""
+        raise InputError(f"{path}: object {row} (of image {image}) has a box and no outline; add outlines{advice}")
 
 
 def _beside(predictions: Annotations, path: Path) -> list[str]:

@@ -39,7 +39,7 @@ class Report:
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """``truth`` and ``predictions``: ``name``, ``format``, ``sha256`` (None of a folder)."""
     intervals: Mapping[str, Any] | None = None
-    """``level``, ``unit``, and ``metrics``: name -> lower and upper end; None where not asked for."""
+    """``level``, ``unit``, ``metrics`` (name -> lower and upper end) and how they came about; None if not asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that ``json.dumps(..., allow_nan=False)`` accepts."""

@@ -1,4 +1,4 @@
-"""DOTA cut as its devkit cuts it: windows, names and rules of spec 2.2, polygons of four corners."""
+"""DOTA cut as its devkit cuts it: windows, names and rules of DOTA_devkit 99388551, polygons of four corners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""iSAID cut as its devkit cuts it: windows, names and rules of spec 1.6."""
+"""iSAID cut as its devkit cuts it: windows, names and rules of iSAID_Devkit a671fd53."""
 
 from __future__ import annotations
 

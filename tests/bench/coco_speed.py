@@ -75,7 +75,6 @@ def ours(folder: Path, iou: str) -> float:
     sys.path[:0] = [str(ROOT / part) for part in (".", "cli", "cuda_ops")]
     from d2det_geo.data.formats.coco import read, read_results  # noqa: PLC0415
     from d2det_geo.data.formats.reading import Reading  # noqa: PLC0415
-
     from d2det_geo.metrics.protocols import PROTOCOLS  # noqa: PLC0415
 
     truth = read(folder / "truth.json", Reading())

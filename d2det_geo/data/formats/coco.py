@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Images
 from d2det_geo.data.formats.coco_columns import read_areas, read_boxes, read_ids, read_images
@@ -39,13 +40,14 @@ class Set:
 def read(path: Path, reading: Reading) -> Annotations:
     """Read truth.
 
-    Crowds and annotations with ``ignore`` are ignored. A row may have a ``bbox``, a ``segmentation`` or both; without
+    Crowds are ignored. pycocotools overwrites the key ``ignore``: rows that have it stay objects, keep it as a column,
+    and a notice says so. A row may have a ``bbox``, a ``segmentation`` or both; without
     a ``bbox`` its box goes around the segmentation. ``id`` becomes a column where rows have it. Images that say no
     ``width`` and ``height`` are measured in ``reading.images``, or stay unknown. Other keys are left alone.
 
     Args:
         path: an object with ``images``, ``annotations`` and ``categories``.
-        reading: ``images``, the folder.
+        reading: ``images``, the folder; takes the notice.
 
     Raises:
         InputError: not such a file, or a row is wrong: a key missing, a value of the wrong type or not finite, a box
@@ -64,10 +66,10 @@ def read(path: Path, reading: Reading) -> Annotations:
         image=image,
         boxes=boxes,
         labels=labels,
-        ignored=rows.flags("iscrowd") | rows.flags("ignore"),
+        ignored=rows.flags("iscrowd"),
         outlines=outlines.shapes if outlines.any else None,
         areas=read_areas(rows, boxes, outlines),
-        columns=read_ids(rows),
+        columns=read_ids(rows) | _ignore_key(rows, path, reading),
         class_ids=content.class_ids,
     )
     return _with_regions(truth)
@@ -86,7 +88,7 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     """Read results; boxes may be without area.
 
     A row with both ``bbox`` and ``segmentation`` keeps both; what it covers is what its outline covers, or else its
-    box: results state no areas (protocols.md 5, pitfall 6).
+    box: results state no areas.
 
     Args:
         path: a list of ``{image_id, category_id, score}`` with ``bbox``, ``segmentation`` or both.
@@ -147,6 +149,18 @@ def _set(document: dict[str, Any], path: Path, reading: Reading) -> Set:
     images = read_images(Rows.of(document.get("images"), f"{path}: images"), reading.images)
     categories = Rows.of(document.get("categories"), f"{path}: categories")
     return Set(images, tuple(categories.names("name")), tuple(categories.ids().tolist()))
+
+
+def _ignore_key(rows: Rows, path: Path, reading: Reading) -> dict[str, NDArray[np.bool_]]:
+    """Keep the key ``ignore`` where a row that is no crowd has it, and tell what it does not do."""
+    ignore = rows.flags("ignore") & ~rows.flags("iscrowd")
+    if not ignore.any():
+        return {}
+    reading.notices.append(
+        f"{path}: {np.count_nonzero(ignore)} annotations say ignore: 1 and stay objects, as in pycocotools; "
+        "write iscrowd: 1 to have them ignored"
+    )
+    return {"ignore": ignore}
 
 
 def _with_regions(truth: Annotations) -> Annotations:

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from d2det_geo.annotations import Runs
 
 LEAST_POINTS = 3
-"""Of every contour: with fewer in any, the devkit drops the whole instance (spec 1.6, rule 4)."""
+"""Of every contour: with fewer in any, the devkit drops the whole instance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ def read(path: Path, reading: Reading) -> Annotations:
     """Read truth; the classes are always the 15 in official order, whatever the file lists.
 
     The released files number categories in the order they were met, train other than val, and only the devkit's
-    numbers are official (spec 1.5): classes are looked up by name, without regard to case, ``_``, ``-`` and spaces.
+    numbers are official: classes are looked up by name, without regard to case, ``_``, ``-`` and spaces.
     Images without ``width`` and ``height``, as in one of the released files, are measured in ``reading.images``.
 
     Args:

@@ -1,4 +1,4 @@
-"""The 15 classes of iSAID: official order, spelling and colours (spec 1.4)."""
+"""The 15 classes of iSAID: official order, spelling and colours."""
 
 from __future__ import annotations
 

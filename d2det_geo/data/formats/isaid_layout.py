@@ -1,4 +1,4 @@
-"""Where the files of iSAID lie: the devkit's side by side layout, and the released one (spec 1.2)."""
+"""Where the files of iSAID lie: the devkit's side by side layout, and the released one."""
 
 from __future__ import annotations
 

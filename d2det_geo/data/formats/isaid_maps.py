@@ -18,9 +18,9 @@ from d2det_geo.errors import InputError
 from d2det_geo.raster.source import open_dataset, read_pixels
 
 LEAST_ID = 1000
-"""Smaller values of an id map are no instances (spec 1.3)."""
+"""Smaller values of an id map are no instances."""
 LEAST_AREA = 11
-"""Of an instance in px, for the devkit to keep it (spec 1.6, rule 5)."""
+"""Of an instance in px, for the devkit to keep it."""
 BAND = 512  # rows read at once
 _LEAST_CACHE = 2**22  # bytes
 RGB = (1, 2, 3)
@@ -125,7 +125,7 @@ def instances_in(ids: NDArray[np.uint8], colours: NDArray[np.uint8]) -> Instance
 
 
 def labels(instances: Instances, colour_map: str, offset: tuple[int, int] = (0, 0)) -> NDArray[np.int64]:
-    """Tell the class of instances: that of the least packed colour under each (spec 1.6, rule 2).
+    """Tell the class of instances: that of the least packed colour under each.
 
     Args:
         instances: of one map.
@@ -152,7 +152,7 @@ def labels(instances: Instances, colour_map: str, offset: tuple[int, int] = (0, 
 
 
 def drawn(instances: Instances, labels: NDArray[np.int64]) -> Drawn:
-    """Apply the devkit's rules to the instances of a map (spec 1.6, rules 2 to 5), in ascending order of ids."""
+    """Apply the devkit's rules to the instances of a map, in ascending order of ids."""
     rows, rings, places = [], [], []
     used = small = flat = 0
     for index in np.flatnonzero(labels != UNLABELLED).tolist():

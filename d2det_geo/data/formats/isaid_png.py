@@ -20,7 +20,7 @@ from d2det_geo.errors import InputError
 def read(path: Path, reading: Reading) -> Annotations:
     """Read a folder of ``P0003.png``, ``P0003_instance_id_RGB.png`` and ``P0003_instance_color_RGB.png``.
 
-    By default the objects are those the devkit would make of the files (spec 1.6): polygons through the centres
+    By default the objects are those the devkit would make of the files: polygons through the centres
     of border pixels, no instance of 10 px or fewer, or with a part of one or two pixels in a line, holes lost.
     Published numbers stand on these. With ``reading.exact`` every instance of a class is there with all its
     pixels, as ``Runs``; a score against those is not iSAID's AP. Instances on black have no class, in neither.

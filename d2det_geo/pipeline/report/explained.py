@@ -101,7 +101,7 @@ def confusion_section(compared: Compared) -> Html:
 
 def parts_section(compared: Compared) -> Html:
     """Show average precision by size, ground sample distance and attribute."""
-    unit = "m²" if compared.outcome.protocol == "geo" else "px"
+    unit = "m², or px of files without a CRS" if compared.outcome.protocol == "geo" else "px"
     tables = [
         _bars(caption, head, parts)
         for caption, head, parts in (

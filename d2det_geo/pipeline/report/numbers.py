@@ -47,8 +47,8 @@ def heading(report: Report) -> Html:
     title = " against ".join(names) or "Evaluation"
     compared = "outlines" if report.iou == "segm" else "boxes"
     counts = [
-        f"{number(report.counts[key])} {what}"
-        for key, what in (("images", "images"), ("truths", "objects"), ("predictions", "detections"))
+        f"{number(report.counts[key])} {what}{'' if report.counts[key] == 1 else 's'}"
+        for key, what in (("images", "image"), ("truths", "object"), ("predictions", "detection"))
         if key in report.counts
     ]
     return element(
@@ -70,7 +70,7 @@ def headline(report: Report) -> Html:
     told += " and no score: none was reached." if math.isnan(threshold) else f" and scores from {number(threshold)}."
     if report.intervals is not None:
         level, unit = report.intervals["level"], report.intervals["unit"]
-        told += f" In brackets: {level} % confidence intervals, by resampling each {unit}."
+        told += f" In brackets: {level:g} % confidence intervals, by drawing {unit}s with replacement."
     return section("Results", "results", element("dl", *tiles, class_="tiles"), paragraph(told, class_="note"))
 
 

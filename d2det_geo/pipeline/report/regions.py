@@ -44,7 +44,7 @@ def worst_regions(
 ) -> list[Region]:
     """Find the regions with most errors, not more of one image than it takes to show enough.
 
-    Images of up to 1600 px are one region, larger ones are cut into squares of 800 px.
+    Images of up to 1600 px are one region, larger ones are cut into regions of up to 800 px, as is an image alone.
 
     Args:
         compared: truth and predictions.
@@ -81,23 +81,27 @@ def _regions(
     boxes: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> list[Region]:
     width, height = size
-    side = max(size) if max(size) <= _WHOLE_PX else _PART_PX
-    shape = (-(-height // side), -(-width // side))
+    alone = len(objects[0].images) == 1
+    if max(size) <= (_PART_PX if alone else _WHOLE_PX):
+        cell = size
+    else:  # cells of equal size, so that none overlaps another
+        cell = (-(-width // -(-width // _PART_PX)), -(-height // -(-height // _PART_PX)))
+    shape = (-(-height // cell[1]), -(-width // cell[0]))
     counts = [
-        _counts(boxes[part][flags & (objects[part].image == image)], side, shape)
+        _counts(boxes[part][flags & (objects[part].image == image)], cell, shape)
         for part, flags in ((1, errors.right), (1, errors.wrong), (0, errors.missed))
     ]
     regions = []
     for row, column in np.argwhere(counts[1] + counts[2] > 0).tolist():
-        x, y = max(min(column * side, width - side), 0), max(min(row * side, height - side), 0)
+        x, y = column * cell[0], row * cell[1]
         numbers = (int(count[row, column]) for count in counts)
-        regions.append(Region(image, x, y, min(side, width), min(side, height), *numbers))
+        regions.append(Region(image, x, y, min(cell[0], width - x), min(cell[1], height - y), *numbers))
     return regions
 
 
-def _counts(boxes: NDArray[np.float64], side: int, shape: tuple[int, int]) -> NDArray[np.int64]:
+def _counts(boxes: NDArray[np.float64], cell: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.int64]:
     """Count boxes by the cell their middle is in; those beyond the image are in the next cell."""
-    middles = (boxes[:, :2] + boxes[:, 2:]) / 2 / side
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2 / cell
     columns, rows = np.clip(np.floor(middles), 0, (shape[1] - 1, shape[0] - 1)).astype(np.intp).T
     counts: NDArray[np.int64] = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1])
     return counts.reshape(shape)

@@ -1,0 +1,84 @@
+"""How sure the numbers of an evaluation are: intervals by bootstrap over images, or over blocks of ground."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2det_geo.annotations import Annotations
+from d2det_geo.metrics.bootstrap import confidence_intervals
+from d2det_geo.pipeline.evaluation import Evaluation
+
+_RESAMPLES = 1000
+_SEED = 0
+_BLOCKS_ACROSS = 10
+_FEW = 10  # units below which a bootstrap says little
+
+Blocks = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Block ``[T]`` of each truth and ``[P]`` of each prediction."""
+
+
+def intervals_of(
+    evaluation: Evaluation, percent: float, *, ground: bool, block: float | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Compute confidence intervals of the numbers of all classes together.
+
+    Args:
+        evaluation: what was compared and how it was judged.
+        percent: of the intervals, such as 95.
+        ground: the objects are of one scene: blocks of ground are drawn, not images.
+        block: side of the blocks, m (px without CRS); None is a tenth of that of a square of the truth's extent.
+
+    Returns:
+        ``level``, ``unit``, ``units`` (how many there are to draw from), ``block``, ``resamples``, ``seed`` and
+        ``metrics``: name -> lower and upper end; and notices.
+    """
+    truth, predictions, outcome = evaluation.truth, evaluation.predictions, evaluation.outcome
+    side, blocks, units = None, None, len(truth.images)
+    if ground:
+        side = block or _side(truth.boxes[~outcome.verdicts.truth_ignored])
+        blocks = _blocks(evaluation, side)
+        units = len(np.unique(np.concatenate(blocks)))
+    ends = confidence_intervals(
+        outcome, truth, predictions, level=percent, resamples=_RESAMPLES, seed=_SEED, blocks=blocks
+    )
+    unit = "block" if ground else "image"
+    content = {
+        "level": percent,
+        "unit": unit,
+        "units": units,
+        "block": side,
+        "resamples": _RESAMPLES,
+        "seed": _SEED,
+        "metrics": {name: list(pair) for name, pair in ends.items()},
+    }
+    few = f"the intervals are drawn from {units} {unit}s only: they say little" if units < _FEW else None
+    return content, [few] if few else []
+
+
+def _side(boxes: NDArray[np.float64]) -> float:
+    if len(boxes) == 0:
+        return 1.0
+    width, height = boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
+    return max(float(np.sqrt(width * height)) / _BLOCKS_ACROSS, 1e-6)
+
+
+def _blocks(evaluation: Evaluation, side: float) -> Blocks:
+    """Number the blocks; a prediction belongs to that of the truth it found, so that no draw parts the two."""
+    truth, predictions = evaluation.truth, evaluation.predictions
+    cells = np.floor(np.concatenate([_centres(truth), _centres(predictions)]) / side).astype(np.int64)
+    numbers = np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
+    of_truth, of_predictions = numbers[: len(truth)], numbers[len(truth) :]
+    verdicts = evaluation.outcome.verdicts
+    of_predictions = np.where(verdicts.found[0] >= 0, np.append(of_truth, 0)[verdicts.found[0]], of_predictions)
+    # What counts nowhere makes no block to draw.
+    counts = ~verdicts.truth_ignored, ~verdicts.ignored.all(axis=0)
+    kept = np.concatenate([of_truth[counts[0]], of_predictions[counts[1]], [0]])
+    return np.where(counts[0], of_truth, kept[0]), np.where(counts[1], of_predictions, kept[0])
+
+
+def _centres(objects: Annotations) -> NDArray[np.float64]:
+    centres: NDArray[np.float64] = (objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2
+    return centres
