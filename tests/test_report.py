@@ -256,6 +256,24 @@ def test_an_image_that_is_missing_or_outside_of_its_folder_is_told_and_not_read(
     assert "Images with errors that could not be read: 2, such as ../secret.png." in text
 
 
+def test_frames_of_the_newer_packaging_are_found(tmp_path: Path) -> None:
+    evaluation = renamed(tmp_path, seed=5, count=1)
+    (tmp_path / "M0203/img1").mkdir(parents=True)
+    Image.new("RGB", (200, 100)).save(tmp_path / "M0203/img1/img000001.jpg")
+    of = replace(
+        evaluation.truth.images,
+        names=np.array(["M0203/img000001.jpg"], dtype=object),
+        groups=np.array(["M0203"], dtype=object),
+    )
+    evaluation = replace(
+        evaluation,
+        truth=replace(evaluation.truth, images=of),
+        predictions=replace(evaluation.predictions, images=of),
+    )
+    ((alt, _),) = pictures_of(page(evaluation, report_of(evaluation), {}))
+    assert "M0203/img000001.jpg" in alt
+
+
 def test_of_the_ground_the_scene_is_shown_in_its_pixels(tmp_path: Path) -> None:
     with rasterio.open(
         tmp_path / "scene.tif", "w", driver="GTiff", width=300, height=200, count=3, dtype="uint8",

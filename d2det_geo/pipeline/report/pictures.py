@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from rasterio.windows import Window
 
 from d2det_geo.annotations import Annotations
+from d2det_geo.data.image_files import ImageFiles
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.compared import Compared
 from d2det_geo.metrics.errors import Errors
@@ -91,8 +92,11 @@ class _Frame:
         folder = self._evaluation.images
         if folder is None:
             return None
-        path = (folder / self.name_of(image)).resolve()
-        return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+        try:
+            path = ImageFiles(self._evaluation.truth.images, folder, "the truth").path(image)
+        except InputError:
+            return None
+        return path if path.is_file() else None
 
     def name_of(self, image: int) -> str:
         """Name an image."""
