@@ -228,6 +228,7 @@ def test_dota_versions(version, expected, tmp_path):
         ("05a", [], 0.5),
         ("05b", [], 1.0),
         ("05c", [], 0.5),
+        ("06b", [], 1.0),
         ("06c", [], 1.0),
     ],
 )
@@ -235,6 +236,14 @@ def test_golden_cases_of_coco(case, more, expected, tmp_path):
     files = coco(tmp_path, golden(case))
     document = report(*files, "coco", "--iou", "bbox", *more)
     assert document["metrics"]["ap"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_key_ignore_does_nothing_as_in_pycocotools_and_is_told(tmp_path):
+    case = golden("06b")
+    truth, found = coco(tmp_path, {**case, "detections": case["detections"][:1]})
+    document = report(truth, found, "coco", "--iou", "bbox")
+    assert document["metrics"]["ap"] == pytest.approx(51 / 101, abs=1e-9)
+    assert "1 annotations say ignore: 1 and stay objects" in document["notices"][0]
 
 
 # --- what stops, what is told, what fails --------------------------------------------------------------------------
