@@ -248,6 +248,13 @@ def test_causes_of_errors(tmp_path):
     assert rows["class"].tolist() == ["a", "a", "a", "a", "b", "a"]
 
 
+def test_a_layer_of_nothing_is_written(tmp_path):
+    for name in ("truth", "found"):
+        (tmp_path / f"{name}.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    evaluate_files(tmp_path / "truth.geojson", tmp_path / "found.geojson", errors=tmp_path / "e.gpkg")
+    assert len(errors(tmp_path / "e.gpkg")) == 0
+
+
 def test_classes_that_never_meet_are_errors_in_the_layer(tmp_path):
     truth = layer(tmp_path / "truth.gpkg", [(0, 0, 10, 10)], **{"class": ["roof"]})
     found = layer(tmp_path / "found.gpkg", [(0, 0, 10, 10)], **{"class": ["building"], "score": [0.9]})

@@ -372,7 +372,7 @@ def test_every_protocol_says_what_the_others_say(name):
     }  # fmt: skip
     assert outcome.protocol == name
     assert (outcome.metrics["recall"], outcome.metrics["f1"]) == (1.0, 1.0)
-    assert ("ap_percent" in outcome.metrics) == PROTOCOLS[name].percent
+    assert ("ap_percent" in outcome.metrics) == (name in {"uavdt", "uavdt-voc07"})
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -27,8 +27,8 @@ def score_uavdt(
 
     A prediction all of whose edges lie strictly inside one ignore box of its frame is dropped; the truth never is.
     Out-of-view and occluded objects count like any other. There is no cap, no score threshold, no frame sampling.
-    The AP of the images with a tag ``night`` is ``ap_tag_night``, and so for each tag; ``ap_medium`` is a size elsewhere, and
-    ``ap_tag_medium`` a height.
+    The AP of the images with a tag ``night`` is ``ap_tag_night``, and so for each tag; ``ap_medium`` is a size
+    elsewhere, and ``ap_tag_medium`` a height.
 
     Args:
         truth: objects and regions. Objects flagged ignored, which UAVDT has none of, count as regions.

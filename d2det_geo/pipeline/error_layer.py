@@ -71,7 +71,8 @@ def write_errors(ground: GroundEvaluation, iou: Iou, path: Path, *, overwrite: b
         columns={name: float if values.dtype.kind == "f" else str for name, values in parts[0].columns.items()},
         colours=("verdict", COLOURS),
     )
-    with open_sink(path, layer, overwrite=overwrite, crs=ground.crs) as sink:
+    crs = None if ground.frame is None else ground.crs  # nothing at all is in no frame, which can be in no CRS
+    with open_sink(path, layer, overwrite=overwrite, crs=crs) as sink:
         sink.write(joined(parts))
     below = int(np.count_nonzero(~above))
     return [f"{path}: {below} predictions below the score of {compared.threshold:.4g} are not in it"] if below else []
