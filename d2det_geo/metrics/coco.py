@@ -16,6 +16,7 @@ from hotcoco import COCOeval
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations
+from d2det_geo.collection import no_collection
 from d2det_geo.errors import UsageError
 from d2det_geo.metrics.coco_index import index_coco
 from d2det_geo.metrics.coco_tables import Tables
@@ -148,6 +149,7 @@ def _without_regions(
     return replace(outcome, counts=counts, notices=(*outcome.notices, notice))
 
 
+@no_collection()
 def _score(
     truth: Annotations,
     predictions: Annotations,

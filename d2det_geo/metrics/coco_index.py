@@ -19,8 +19,9 @@ from d2det_geo.annotations import REGION, Annotations, Runs
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.box_match import sides
 from d2det_geo.metrics.curves import scores_of
-from d2det_geo.metrics.masks import mask_areas, polygon_masks, whole_masks
+from d2det_geo.metrics.masks import polygon_masks
 from d2det_geo.metrics.outcome import Iou
+from d2det_geo.runs import MOST_PIXELS, Spans, measured, spans, whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,10 +37,10 @@ class CocoIndex:
     """``[A]`` its class: a region is an annotation of every class."""
     image_ids: NDArray[np.int64]
     """``[M]`` number each image has here."""
-    truth_masks: list[Any]
-    """``[A]`` COCO masks of the annotations; empty where boxes are compared."""
-    masks: list[Any]
-    """``[P]`` COCO masks of the results; empty where boxes are compared."""
+    truth_spans: Spans | None
+    """``[N]`` pixels of the rows of the truth; None where boxes are compared."""
+    spans: Spans | None
+    """``[P]`` pixels of the results; None where boxes are compared."""
 
 
 def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIndex:
@@ -62,8 +63,7 @@ def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIn
     ]
     categories = [{"id": label + 1, "name": name} for label, name in enumerate(truth.classes)]
     rows, labels = _rows_per_class(truth)
-    shapes, areas = _truth_shapes(truth, sizes, iou)
-    truth_masks = [] if shapes is None else [shapes[row] for row in rows]
+    masks, areas = _truth_masks(truth, sizes, iou)
     index = COCO.from_arrays(
         images,
         categories,
@@ -73,26 +73,29 @@ def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIn
         ids=np.arange(1, len(rows) + 1),
         area=areas[rows],
         iscrowd=truth.ignored[rows].astype(np.int64),
-        segmentation=None if shapes is None else truth_masks,
+        segmentation=None if masks is None else _documents([masks[row] for row in rows.tolist()]),
     )
-    results, masks = _results(index, predictions, image_ids, sizes, iou)
-    return CocoIndex(index, results, rows, labels, image_ids, truth_masks, masks)
+    truth_spans = None if masks is None else spans(masks)
+    results, result_spans = _results(index, predictions, image_ids, sizes, iou)
+    return CocoIndex(index, results, rows, labels, image_ids, truth_spans, result_spans)
 
 
 def _results(
     index: COCO, predictions: Annotations, image_ids: NDArray[np.int64], sizes: NDArray[np.int64], iou: Iou
-) -> tuple[COCO, list[Any]]:
+) -> tuple[COCO, Spans | None]:
     columns = np.column_stack(
         [image_ids[predictions.image], sides(predictions), scores_of(predictions), predictions.labels + 1]
     ).astype(np.float64)
     if len(columns) == 0:  # hotcoco infers nothing from no rows
-        return COCO.from_arrays(index.dataset["images"], index.dataset["categories"], [], [], np.zeros((0, 4))), []
+        none = COCO.from_arrays(index.dataset["images"], index.dataset["categories"], [], [], np.zeros((0, 4)))
+        return none, None if iou == "bbox" else spans([])
     if iou == "bbox":
-        return index.load_res(columns), []
-    shapes, areas = _shapes(predictions, sizes[predictions.image], "predictions")
-    results = index.load_res(columns, segmentation=shapes)
-    results.update_anns(ids=np.arange(1, len(columns) + 1), area=areas)  # from boxes where both are given
-    return results, shapes
+        return index.load_res(columns), None
+    masks = _masks(predictions, sizes, "predictions")
+    found = spans(masks)
+    results = index.load_res(columns, segmentation=_documents(masks))
+    results.update_anns(ids=np.arange(1, len(columns) + 1), area=found.areas)  # from boxes where both are given
+    return results, found
 
 
 def _rows_per_class(truth: Annotations) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -116,10 +119,10 @@ def _canvases(truth: Annotations, predictions: Annotations) -> NDArray[np.int64]
     return np.where((sizes > 0).all(axis=1, keepdims=True), sizes, extent)
 
 
-def _truth_shapes(
+def _truth_masks(
     truth: Annotations, sizes: NDArray[np.int64], iou: Iou
-) -> tuple[list[Any] | None, NDArray[np.float64]]:
-    """Return what hotcoco compares (None: boxes) and the areas ``[N]``."""
+) -> tuple[list[Runs] | None, NDArray[np.float64]]:
+    """Return what is compared (None: boxes) and the areas ``[N]``."""
     stated = np.full(len(truth), np.nan) if truth.areas is None else truth.areas.astype(np.float64)
     missing = np.isnan(stated)
     boxes = sides(truth)
@@ -127,24 +130,36 @@ def _truth_shapes(
     outlined = np.zeros(len(truth), bool)
     if truth.outlines is not None:
         outlined = np.array([outline is not None for outline in truth.outlines], bool)
-    measured = np.flatnonzero(missing & outlined)
-    if iou == "bbox":
-        if len(measured):
-            areas[measured] = _shapes(truth.rows(measured), sizes[truth.image[measured]], "truth")[1]
-        return None, areas
-    shapes, known = _shapes(truth, sizes[truth.image], "truth")
-    areas[measured] = known[measured]
-    return shapes, areas
+    unknown = np.flatnonzero(missing & outlined)
+    masks = None if iou == "bbox" else _masks(truth, sizes, "truth")
+    if len(unknown):
+        found = _masks(truth.rows(unknown), sizes, "truth") if masks is None else [masks[row] for row in unknown]
+        areas[unknown] = measured(found).areas
+    return masks, areas
 
 
-def _shapes(annotations: Annotations, sizes: NDArray[np.int64], what: str) -> tuple[list[Any], NDArray[np.float64]]:
-    """Return a COCO mask of each row, and areas ``[N]``."""
-    outlines = _outlines(annotations, what)
+def _masks(annotations: Annotations, sizes: NDArray[np.int64], what: str) -> list[Runs]:
+    """Return a mask of each row over its whole image, which has one of ``sizes`` ``[M, 2]``."""
+    large = sizes.prod(axis=1) >= MOST_PIXELS
+    if large.any():
+        raise InputError(
+            f"image {annotations.images.names[large.argmax()]} has 2^32 px or more, too many for COCO masks; "
+            "cut it (d2det tile), or compare boxes (--iou bbox)"
+        )
+    outlines, sizes = _outlines(annotations, what), sizes[annotations.image]
     crops = np.array([isinstance(outline, Runs) for outline in outlines], bool)
-    placed = iter(whole_masks(outlines[crops].tolist(), sizes[crops]))
+    placed = iter(whole(outlines[crops].tolist(), sizes[crops], cut=True))
     drawn = iter(polygon_masks(outlines[~crops], sizes[~crops]))
-    masks = [next(placed) if crop else next(drawn) for crop in crops.tolist()]
-    return masks, mask_areas(masks)
+    return [next(placed) if crop else next(drawn) for crop in crops.tolist()]
+
+
+def _documents(masks: list[Runs]) -> list[Any]:
+    """Return masks as COCO has them; those of one size share the list that says so."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    return [
+        {"size": sizes.setdefault((mask.height, mask.width), [mask.height, mask.width]), "counts": mask.counts}
+        for mask in masks
+    ]
 
 
 def _outlines(annotations: Annotations, what: str) -> NDArray[np.object_]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from d2det_geo.annotations import Runs
+from d2det_geo.runs import pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +40,7 @@ def cover_of(outline: object, box: NDArray[np.float64], size: tuple[int, int]) -
         size: width and height of the image, px; 0 where unknown: nothing is cut off.
     """
     if isinstance(outline, Runs):
-        mask = _decoded({"size": [outline.height, outline.width], "counts": outline.counts})
+        mask = pixels(outline).astype(np.uint8)
         return Cover(outline.x, outline.y, mask, int(np.count_nonzero(mask)))
     polygon = outline if isinstance(outline, shapely.Geometry) else shapely.box(*box)
     x, y, width, height = _crop(shapely.bounds(polygon), size)

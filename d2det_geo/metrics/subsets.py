@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from d2det_geo.annotations import Annotations, Runs
 from d2det_geo.metrics.compared import Compared
 from d2det_geo.metrics.curves import average_precision
+from d2det_geo.runs import measured
 
 SIZES_PX: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),
@@ -117,9 +117,8 @@ def areas_of(objects: Annotations) -> NDArray[np.float64]:
     """Return ``[N]`` areas: those the file states, else what the outline or else the box covers."""
     areas: NDArray[np.float64] = np.prod(objects.boxes[:, 2:] - objects.boxes[:, :2], axis=1)
     if objects.outlines is not None:
-        for row, outline in enumerate(objects.outlines):
-            if isinstance(outline, Runs):
-                areas[row] = coco_mask.area({"size": [outline.height, outline.width], "counts": outline.counts})
+        masks = np.array([isinstance(item, Runs) for item in objects.outlines], bool)
+        areas[masks] = measured(objects.outlines[masks].tolist()).areas
         drawn = np.array([isinstance(item, shapely.Geometry) for item in objects.outlines], bool)
         areas[drawn] = shapely.area(objects.outlines[drawn])
     if objects.areas is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Images
+from d2det_geo.collection import no_collection
 from d2det_geo.data.formats.coco_columns import read_areas, read_boxes, read_ids, read_images
 from d2det_geo.data.formats.coco_outlines import read_outlines
 from d2det_geo.data.formats.json_file import load_json, looks_like
@@ -37,6 +38,7 @@ class Set:
     class_ids: tuple[int, ...]
 
 
+@no_collection()
 def read(path: Path, reading: Reading) -> Annotations:
     """Read truth.
 
@@ -84,6 +86,7 @@ def read_set(path: Path, reading: Reading) -> Set:
     return _set({"categories": [], **_truth(path)}, path, reading)
 
 
+@no_collection()
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:
     """Read results; boxes may be without area.
 

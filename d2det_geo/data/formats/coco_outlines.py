@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import Runs
 from d2det_geo.data.formats.json_rows import FARTHEST, Rows, flattened, numbers_of
 from d2det_geo.errors import InputError
-from d2det_geo.packed_runs import DamagedError
-from d2det_geo.runs import areas, boxes, of_lengths
+from d2det_geo.runs import DamagedError, Measures, measured, of_lengths
 
 _KEY = "segmentation"
 _RING = "[x1, y1, x2, y2, x3, y3, ...] in px"
@@ -61,8 +60,8 @@ def read_outlines(rows: Rows, sizes: NDArray[np.int64]) -> Outlines:
         result.shapes[polygons] = shapes
         result.boxes[polygons], result.areas[polygons] = shapely.bounds(shapes), shapely.area(shapes)
     if len(masks):
-        runs, result.areas[masks] = _runs(rows.chosen(masks), sizes[masks])
-        result.shapes[masks], result.boxes[masks] = filled(runs), boxes(runs)
+        runs, (result.areas[masks], result.boxes[masks]) = _runs(rows.chosen(masks), sizes[masks])
+        result.shapes[masks] = filled(runs)
     return result
 
 
@@ -118,7 +117,7 @@ def _wrong_ring(rows: Rows) -> InputError:
     raise AssertionError("every ring is right")
 
 
-def _runs(rows: Rows, sizes: NDArray[np.int64]) -> tuple[list[Runs], NDArray[np.int64]]:
+def _runs(rows: Rows, sizes: NDArray[np.int64]) -> tuple[list[Runs], Measures]:
     runs = []
     for row, (value, (width, height)) in enumerate(zip(rows.values(_KEY), sizes.tolist(), strict=True)):
         size: Any = value.get("size")
@@ -129,7 +128,7 @@ def _runs(rows: Rows, sizes: NDArray[np.int64]) -> tuple[list[Runs], NDArray[np.
             )
         runs.append(_mask(value.get("counts"), size, rows, row))
     try:
-        return runs, areas(runs)
+        return runs, measured(runs)
     except DamagedError as error:
         height, width = rows.values(_KEY)[error.index]["size"]
         raise InputError(
