@@ -1,7 +1,7 @@
 """Compiled loops over COCO's packed run lengths of many masks, none of which trusts its text.
 
 Masks are ``text`` ``[B]``, all of their bytes, with ``ends`` ``[N + 1]``, and ``crops`` ``[N, 4]`` x, y, width, height,
-px of the image. A loop stops at the first damaged mask: it returns its index and what is wrong (-1 and 0: nothing is).
+px of the image. ``measured`` stops at the first damaged mask; the other loops leave out those that are damaged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ WIDEST = 12
 
 @compiled
 def measured(text: Bytes, ends: Numbers, crops: Numbers, areas: Numbers, boxes: Numbers) -> tuple[int, int]:
-    """Count the pixels ``[N]`` and bound them, ``[N, 4]`` x1, y1, x2, y2 in px of the image."""
+    """Count the pixels ``[N]`` and bound them, ``[N, 4]`` x1, y1, x2, y2 in px of the image.
+
+    Returns:
+        Index of the first damaged mask and what is wrong with it; -1 and 0 if nothing is.
+    """
     lengths = np.empty(_longest(ends), np.int64)
     for row in range(len(crops)):
         height = crops[row, 3]
@@ -51,21 +55,12 @@ def measured(text: Bytes, ends: Numbers, crops: Numbers, areas: Numbers, boxes: 
 
 
 @compiled
-def spread(
-    text: Bytes,
-    ends: Numbers,
-    crops: Numbers,
-    span_ends: Numbers,
-    starts: Places,
-    stops: Places,
-) -> tuple[int, int]:
+def spread(text: Bytes, ends: Numbers, crops: Numbers, span_ends: Numbers, starts: Places, stops: Places) -> None:
     """Write where the pixels of each mask start and stop, counted down the columns of its crop."""
     lengths = np.empty(_longest(ends), np.int64)
     written = 0
     for row in range(len(crops)):
         count = _unpacked(text, ends[row], ends[row + 1], crops[row, 2] * crops[row, 3], lengths)
-        if count < 0:
-            return row, count
         at = 0
         for index in range(count):
             stop = at + lengths[index]
@@ -74,7 +69,6 @@ def spread(
                 written += 1
             at = stop
         span_ends[row + 1] = written
-    return -1, 0
 
 
 @compiled
@@ -114,7 +108,7 @@ def shared(  # noqa: PLR0913, PLR0917  (compiled code takes arrays, not structur
 @compiled
 def placed(
     text: Bytes, ends: Numbers, crops: Numbers, sizes: Numbers, packed_text: Bytes, packed_ends: Numbers
-) -> tuple[int, int]:
+) -> None:
     """Pack the run lengths over images of ``sizes`` ``[N, 2]``; what sticks out of its image is cut off.
 
     ``packed_text`` must have room for ``WIDEST`` bytes for each of 2 (bytes + width) + 3 numbers of each mask.
@@ -122,12 +116,9 @@ def placed(
     lengths = np.empty(_longest(ends), np.int64)
     for row in range(len(crops)):
         count = _unpacked(text, ends[row], ends[row + 1], crops[row, 2] * crops[row, 3], lengths)
-        if count < 0:
-            return row, count
-        whole = np.empty(2 * (count + crops[row, 2]) + 3, np.int64)
-        length = _on_image(lengths[:count], crops[row], sizes[row, 0], sizes[row, 1], whole)
+        whole = np.empty(2 * (max(count, 0) + crops[row, 2]) + 3, np.int64)
+        length = _on_image(lengths[: max(count, 0)], crops[row], sizes[row, 0], sizes[row, 1], whole)
         packed_ends[row + 1] = packed(whole[:length], packed_text, packed_ends[row])
-    return -1, 0
 
 
 @compiled

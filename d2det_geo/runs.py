@@ -70,14 +70,11 @@ def measured(masks: Sequence[Runs]) -> Measures:
     Raises:
         DamagedError: run lengths are damaged; says of which mask.
     """
-    flat = _flat(masks)
-    areas, boxes = np.zeros(len(masks), np.int64), np.zeros((len(masks), 4), np.int64)
-    _raise_for(run_loops.measured(*flat, areas, boxes), masks)
-    return Measures(areas, boxes.astype(np.float64))
+    return _measured(_flat(masks), masks)
 
 
 def whole(masks: Sequence[Runs], sizes: NDArray[np.int64], *, cut: bool = False) -> list[Runs]:
-    """Give each mask over its whole image, packed as pycocotools would; one that is so already stays.
+    """Give each mask over its whole image, packed as pycocotools would; one that is of all of it stays as it is.
 
     Args:
         masks: N crops of images.
@@ -93,21 +90,15 @@ def whole(masks: Sequence[Runs], sizes: NDArray[np.int64], *, cut: bool = False)
     if wrong.any():
         index = int(wrong.any(axis=1).argmax())
         raise DamagedError(index, f"its crop leaves the image of {sizes[index, 0]} x {sizes[index, 1]} px")
-    room = (2 * (np.diff(flat.ends) + flat.crops[:, 2]) + 3) * run_loops.WIDEST
-    starts = np.flatnonzero(np.diff(np.cumsum(room) // _AT_ONCE, prepend=-1)).tolist()
-    result: list[Runs] = []
-    for start, stop in pairwise([*starts, len(masks)]):
-        text, ends = np.empty(int(room[start:stop].sum()), np.uint8), np.zeros(stop - start + 1, np.int64)
-        part = (flat.text, flat.ends[start : stop + 1], flat.crops[start:stop])
-        index, problem = run_loops.placed(*part, sizes[start:stop], text, ends)
-        _raise_for((start + index, problem), masks)
-        packed, bounds = text[: ends[-1]].tobytes(), pairwise(ends.tolist())
-        for mask, (width, height), (begin, end) in zip(
-            masks[start:stop], sizes[start:stop].tolist(), bounds, strict=True
-        ):
-            counts = packed[begin:end]
-            same = mask.counts == counts and (mask.width, mask.height) == (width, height)
-            result.append(mask if same else Runs(0, 0, width, height, counts))
+    _measured(flat, masks)
+    result = list(masks)
+    moved = np.flatnonzero((flat.crops != np.pad(sizes, ((0, 0), (2, 0)))).any(axis=1))
+    room = np.cumsum((2 * (np.diff(flat.ends) + flat.crops[:, 2]) + 3)[moved]) * run_loops.WIDEST
+    starts = np.flatnonzero(np.diff(room // _AT_ONCE, prepend=-1)).tolist()
+    for start, stop in pairwise([*starts, len(moved)]):
+        rows = moved[start:stop].tolist()
+        for row, mask in zip(rows, _placed([masks[row] for row in rows], sizes[rows]), strict=True):
+            result[row] = mask
     return result
 
 
@@ -121,13 +112,12 @@ def spans(masks: Sequence[Runs]) -> Spans:
     large = flat.crops[:, 2:].prod(axis=1) >= MOST_PIXELS
     if large.any():
         raise DamagedError(int(large.argmax()), "it has 2^32 px or more")
-    areas, boxes = np.zeros(len(masks), np.int64), np.zeros((len(masks), 4), np.int64)
-    _raise_for(run_loops.measured(*flat, areas, boxes), masks)
+    areas, boxes = _measured(flat, masks)
     room = int((np.diff(flat.ends) // 2).sum())  # every second run at most
     ends = np.zeros(len(masks) + 1, np.int64)
     starts, stops = (np.empty(room, np.uint32) for _ in range(2))
-    _raise_for(run_loops.spread(*flat, ends, starts, stops), masks)
-    return Spans(ends, starts[: ends[-1]], stops[: ends[-1]], areas, boxes.astype(np.float64))
+    run_loops.spread(*flat, ends, starts, stops)
+    return Spans(ends, starts[: ends[-1]], stops[: ends[-1]], areas, boxes)
 
 
 def overlaps(first: Spans, second: Spans, pairs: tuple[NDArray[np.intp], NDArray[np.intp]]) -> NDArray[np.float64]:
@@ -187,19 +177,32 @@ def _flat(masks: Sequence[Runs]) -> _Flat:
     return _Flat(np.frombuffer(b"".join(texts), np.uint8), ends, crops)
 
 
+def _placed(masks: Sequence[Runs], sizes: NDArray[np.int64]) -> list[Runs]:
+    flat, ends = _flat(masks), np.zeros(len(masks) + 1, np.int64)
+    numbers = 2 * (len(flat.text) + int(flat.crops[:, 2].sum())) + 3 * len(masks)
+    text = np.empty(numbers * run_loops.WIDEST, np.uint8)
+    run_loops.placed(*flat, sizes, text, ends)
+    packed = text[: ends[-1]].tobytes()
+    rows = zip(sizes.tolist(), pairwise(ends.tolist()), strict=True)
+    return [Runs(0, 0, width, height, packed[start:stop]) for (width, height), (start, stop) in rows]
+
+
 def _packed(lengths: NDArray[np.int64]) -> bytes:
     text = np.empty(len(lengths) * run_loops.WIDEST, np.uint8)
     return text[: run_loops.packed(lengths, text, 0)].tobytes()
 
 
-def _raise_for(found: tuple[int, int], masks: Sequence[Runs]) -> None:
-    """Say what a loop found to be wrong."""
-    index, wrong = found
-    if not wrong:
-        return
-    mask = masks[index]
+def _measured(flat: _Flat, masks: Sequence[Runs]) -> Measures:
+    """Measure masks, and with that check them."""
+    areas, boxes = np.zeros(len(masks), np.int64), np.zeros((len(masks), 4), np.int64)
+    index, wrong = run_loops.measured(*flat, areas, boxes)
+    if wrong:
+        raise DamagedError(index, _problem(masks[index], wrong))
+    return Measures(areas, boxes.astype(np.float64))
+
+
+def _problem(mask: Runs, wrong: int) -> str:
     if wrong == run_loops.ODD:
-        odd = next(byte for byte in mask.counts if not 48 <= byte < 112)
-        raise DamagedError(index, f"{chr(odd)!r} is no packed run length")
+        return f"{chr(next(byte for byte in mask.counts if not 48 <= byte < 112))!r} is no packed run length"
     fill = "fill more than" if wrong == run_loops.OVER else "do not fill"
-    raise DamagedError(index, _WORDS.get(wrong, f"the run lengths {fill} its crop of {mask.width} x {mask.height} px"))
+    return _WORDS.get(wrong, f"the run lengths {fill} its crop of {mask.width} x {mask.height} px")

@@ -79,12 +79,11 @@ def test_what_sticks_out_is_cut_off_or_refused(seed):
             whole(crops, np.array(sizes))
 
 
-def test_a_whole_mask_stays_and_odd_ones_become_usual():
-    usual = of_lengths([2, 5, 3], 5, 2)
+def test_a_mask_of_the_whole_image_stays_but_is_checked():
     odd = of_lengths([2, 3, 0, 2, 3, 0], 5, 2)
-    assert whole([usual], np.array([5, 2]))[0] is usual
-    assert whole([odd], np.array([[5, 2]])) == [usual]
-    assert np.array_equal(pixels(odd), pixels(usual))
+    assert whole([odd], np.array([[5, 2]]))[0] is odd
+    assert np.array_equal(pixels(odd), pixels(of_lengths([2, 5, 3], 5, 2)))
+    assert whole([odd], np.array([6, 2])) == [of_lengths([2, 5, 5], 6, 2)]
 
 
 def test_long_runs_are_packed_as_pycocotools_packs_them():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from d2det_geo.collection import no_collection
@@ -40,7 +42,9 @@ def parse_json(data: bytes, path: Path | str, what: str) -> Any:
     """
     try:
         with no_collection():
-            return json.loads(data)
+            with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+                return msgspec.json.decode(data)
+            return json.loads(data)  # says what is wrong in more words, and takes NaN, which is then told by its row
     except json.JSONDecodeError as error:
         cut = error.pos >= len(error.doc.rstrip()) and error.pos > 0
         why = "it ends too soon" if cut else f"{error.msg}, line {error.lineno}, column {error.colno}"
