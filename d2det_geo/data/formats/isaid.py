@@ -31,7 +31,8 @@ def read(path: Path, reading: Reading) -> Annotations:
     truth = coco.read(path, reading)
     official = np.array([_label(path, place, name) for place, name in enumerate(truth.classes)], np.int64)
     labels = np.where(truth.labels == REGION, REGION, official[truth.labels] if len(official) else truth.labels)
-    return replace(truth, classes=CLASSES, labels=labels, class_ids=tuple(range(1, len(CLASSES) + 1)))
+    ids = tuple(range(1, len(CLASSES) + 1))
+    return replace(truth, classes=CLASSES, labels=labels, class_ids=ids, supercategories=None)
 
 
 def _label(path: Path, place: int, name: str) -> int:
