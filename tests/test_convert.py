@@ -16,6 +16,8 @@ from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.registry import FORMATS
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+from d2det_geo.metrics import classes as class_rules
+from d2det_geo.metrics.classes import ClassRules
 from d2det_geo.pipeline.convert import TruthFile, convert_file, fitted
 from d2det_geo.runs import runs_of
 from tests.annotation_sets import annotations, images
@@ -216,6 +218,22 @@ def test_an_id_of_zero_is_counted_anew_and_told():
     )
     later = replace(known, columns={"id": np.array([7, 3])})
     assert fitted(later, FORMATS["coco"], "coco") == (later, [])
+
+
+def test_what_classes_are_kinds_of_stays_where_all_members_agree(tmp_path):
+    path, back = tmp_path / "gt.json", tmp_path / "back.json"
+    kinds = {"car": "vehicle", "bus": "vehicle", "ship": "boat", "cat": "animal"}
+    classes = [{"id": n, "name": name, "supercategory": kind} for n, (name, kind) in enumerate(kinds.items(), 1)]
+    one = {"id": 1, "file_name": "a.png", "width": 9, "height": 9}
+    path.write_text(json.dumps({"images": [one], "annotations": [], "categories": classes}))
+    class_map = {"car": "road", "bus": "road", "cat": "", "ship": "sea"}
+    convert_file(path, back, formats=("coco", "coco"), reading=Reading(), class_map=class_map)
+    assert FORMATS["coco"].read(back, Reading()).supercategories == ("vehicle", "boat")
+    truth = FORMATS["coco"].read(path, Reading())
+    rules = ClassRules({"car": "any", "ship": "any"}, ignore=("cat",))
+    judged, predictions, _ = class_rules.renamed(truth, truth, rules)
+    assert (judged.classes, judged.supercategories) == (("any", "bus"), ("any", "vehicle"))
+    assert predictions.classes == judged.classes
 
 
 def test_classes_are_renamed_merged_and_dropped(tmp_path, truth_json):

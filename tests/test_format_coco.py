@@ -471,6 +471,23 @@ def test_holes_are_cut_open(tmp_path):
     assert shapely.equals(shapely.union_all(shapely.get_parts(outline)), ring)
 
 
+def test_supercategories_are_read_and_come_back(truth, tmp_path):
+    def kinds(*said):
+        classes = [{"id": place, "name": f"c{place}", **item} for place, item in enumerate(said)]
+        row = box(1, 2, 3, 4, category=0, iscrowd=1)
+        return truth(document(row, categories=classes))
+
+    assert kinds({}, {"supercategory": ""}, {"supercategory": None}).supercategories is None
+    known = kinds({"supercategory": "vehicle"}, {"supercategory": ""}, {})
+    assert known.supercategories == ("vehicle", "c1", "c2")
+    coco_write.write(known, tmp_path / "back.json")
+    assert coco.read(tmp_path / "back.json", Reading()).supercategories == known.supercategories
+    region = kinds({"name": "ignore", "supercategory": "vehicle"}, {"supercategory": "ship"})
+    assert (region.classes, region.supercategories) == (("c1",), ("ship",))
+    with pytest.raises(InputError, match=r"gt\.json: categories\[1\]\.supercategory must be a text, got 3"):
+        kinds({}, {"supercategory": 3})
+
+
 def test_regions_get_a_category_of_their_own(tmp_path):
     rows = [{"image": 0, "box": (0, 0, 9, 9), "label": REGION, "ignored": True}]
     known = annotations(rows, images("a.png"), ("car", "boat"), class_ids=(4, 11))

@@ -120,7 +120,7 @@ def score_uavdt_coco1(
 
 def _merged(objects: Annotations) -> Annotations:
     labels = np.where(objects.labels == REGION, REGION, 0)
-    return replace(objects, classes=("any",), labels=labels, class_ids=None)
+    return replace(objects, classes=("any",), labels=labels, class_ids=None, supercategories=None)
 
 
 def _capped(rules: _Rules, max_dets: Sequence[int] | None) -> _Rules:

@@ -19,6 +19,7 @@ from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
 from d2det_geo.data.formats.registry import format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+from d2det_geo.metrics.classes import kinds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ def _renamed(annotations: Annotations, class_map: Mapping[str, str]) -> Annotati
     ids = annotations.class_ids
     if ids is not None:
         ids = tuple(ids[targets.index(name)] for name in classes)
-    return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids)
+    kinds = kinds_of(annotations, targets, classes)
+    return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids, supercategories=kinds)
 
 
 def _check_names(annotations: Annotations, source: Path) -> None:

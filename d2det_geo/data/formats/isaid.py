@@ -39,7 +39,8 @@ def read(path: Path, reading: Reading) -> Annotations:
                 "with the official ones; if yours have those of the file, add --truth-format coco"
             )
             break
-    return replace(truth, classes=CLASSES, labels=labels, class_ids=tuple(range(1, len(CLASSES) + 1)))
+    ids = tuple(range(1, len(CLASSES) + 1))
+    return replace(truth, classes=CLASSES, labels=labels, class_ids=ids, supercategories=None)
 
 
 def _label(path: Path, place: int, name: str) -> int:
