@@ -407,3 +407,53 @@ def test_the_command_tells_sets_from_scenes(folder: Path, tmp_path: Path, comman
     code, _, stderr = command(str(folder), "--out", str(tmp_path / "s.json"), "--as-set", "--on-error", "skip")
     assert code == 3
     assert "1 of 4 images failed and have no results" in stderr
+
+
+# What a format has no place for is said before the network runs
+
+
+@pytest.mark.parametrize(
+    ("format", "class_map", "words"),
+    [
+        ("visdrone", {"shed": "shed", "hall": ""}, "class 'shed' has no category in VisDrone"),
+        ("dota-task2", {"shed": "small shed", "hall": ""}, "small shed"),
+        ("isaid", {"shed": "shed", "hall": ""}, "class 'shed' .*is none of"),
+    ],
+)
+def test_classes_are_refused_before_the_network_runs(
+    folder: Path, tmp_path: Path, format: str, class_map: dict[str, str], words: str
+) -> None:
+    detector = RectangleDetector()
+    out = tmp_path / ("r.zip" if format == "isaid" else "RES")
+    with pytest.raises((InputError, UsageError), match=words):
+        predict_set(folder, out, detector, format=format, class_map=class_map)
+    assert detector.images == 0
+    assert list(tmp_path.glob("R*")) == []
+
+
+def test_names_of_images_are_refused_before_the_network_runs(folder: Path, tmp_path: Path) -> None:
+    detector = RectangleDetector()
+    with pytest.raises(InputError, match=r"c\.png: is no frame"):
+        predict_set(listing(folder), tmp_path / "RES", detector, format="uavdt", class_map={"hall": "", "shed": "Shed"})
+    assert detector.images == 0
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_killed_between_output_and_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    place = tmp_path / "M0203"
+    place.mkdir()
+    Image.fromarray(picture([(10, 10, 40, 40)])).save(place / "img000001.jpg")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("d2det_geo.pipeline.predict_set.manifest_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(place, tmp_path / "RES")
+    assert ledger_path(tmp_path / "RES").exists()
+    assert (tmp_path / "RES/M0203.txt").is_file()
+    summary = run(place, tmp_path / "RES", **{how: True})
+    assert summary.objects == 1
+    assert json.loads(manifest_path(tmp_path / "RES").read_text())["run"] == summary.run
+    assert not ledger_path(tmp_path / "RES").exists()
