@@ -457,3 +457,47 @@ def test_killed_between_output_and_manifest(tmp_path: Path, monkeypatch: pytest.
     assert summary.objects == 1
     assert json.loads(manifest_path(tmp_path / "RES").read_text())["run"] == summary.run
     assert not ledger_path(tmp_path / "RES").exists()
+
+
+# What is a sequence
+
+
+def frames_in(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.fromarray(picture([(10, 10, 40, 40)], 64, 48)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("stray", ["M0203/thumb.png", "P7.png", "M0205/cover.jpg", "M0203/img1.png"])
+def test_an_image_among_sequences_is_no_reason_to_drop_any(tmp_path: Path, stray: str) -> None:
+    for name in ("M0203", "M0301"):
+        frames_in(tmp_path / "frames" / name, "img000001.jpg")
+    path = tmp_path / "frames" / stray
+    frames_in(path.parent, path.name)
+    with pytest.raises(InputError, match=rf"{stray}: lies among frames"):
+        open_set(tmp_path / "frames")
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    for name in ("M0203", "M0301"):
+        frames_in(tmp_path / "frames" / name, "img000001.jpg")
+        (tmp_path / "frames" / name / "._img000001.png").write_bytes(b"\0\5\x16\7")
+    frames_in(tmp_path / "frames/.thumbnails", "a.png")
+    assert open_set(tmp_path / "frames").images.names.tolist() == ["M0203/img000001.jpg", "M0301/img000001.jpg"]
+    (tmp_path / "plain").mkdir()
+    frames_in(tmp_path / "plain", "a.png")
+    (tmp_path / "plain/._a.png").write_bytes(b"\0\5\x16\7")
+    assert open_set(tmp_path / "plain").images.names.tolist() == ["a.png"]
+
+
+@pytest.mark.parametrize("names", [("img1.png", "img2.png"), ("img00001.jpg",), ("img000001.JPG", "img000002.JPG")])
+def test_frames_are_taken_by_the_names_they_have(tmp_path: Path, names: tuple[str, ...]) -> None:
+    place = frames_in(tmp_path / "photos", *names)
+    found = open_set(place)
+    released = names[0].endswith(".JPG")
+    assert (found.kind, found.images.ids[0]) == (("sequences", 1) if released else ("folder", 0))
+    for one in (found, open_set(place, sequences=True)):
+        assert [one.files.decode(index).shape for index in range(len(names))] == [(3, 48, 64)] * len(names)
+    run(place, tmp_path / "RES", format="uavdt", class_map={"shed": "car", "hall": ""})
+    assert len((tmp_path / "RES/photos.txt").read_text().splitlines()) == len(names)
