@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -419,7 +420,7 @@ def test_a_size_is_judged_as_pycocotools_judges_it_where_no_detection_meets_two_
         evaluation.accumulate()
     precision = evaluation.eval["precision"]
     wanted = precision[precision > -1].mean() if (precision > -1).any() else np.nan
-    areas = areas_of(truth), areas_of(predictions)
+    areas = (areas_of(side, "boxes", side.images.sizes) for side in (truth, predictions))
     part = score_part(judgement, "part", *((area >= low) & (area <= 600) for area in areas))
     assert part.ap == pytest.approx(wanted, abs=1e-12, nan_ok=True)
 
@@ -449,6 +450,43 @@ def test_parts_of_images_are_judged_as_if_they_were_all() -> None:
         "medium (1,024 to 9,216)",
         "large (from 9,216)",
     ]
+
+
+@pytest.mark.parametrize("iou", ["bbox", "segm"])
+def test_sizes_of_a_protocol_are_its_own_numbers(iou: str) -> None:
+    of, rng = images(6, (400, 400)), np.random.default_rng(5)
+    sides = [], []
+    for image in range(6):
+        for _ in range(12):
+            points = rng.uniform(10, 300, 2) + rng.uniform(0, rng.choice([45, 90, 160]), (6, 2))
+            label = int(rng.integers(3))
+            for side, shift in zip(sides, (0, rng.normal(0, 4, 2)), strict=True):
+                side.append((image, label, shapely.MultiPoint(points + shift).convex_hull))
+    truth, predictions = (
+        objects(
+            of,
+            [(image, label, *shape.bounds, round(rng.random(), 2) if scored else 0) for image, label, shape in side],
+            scored=scored,
+            outlines=np.array([shape for *_, shape in side], object),
+        )
+        for side, scored in zip(sides, (False, True), strict=True)
+    )
+    outcome = score_coco(truth, predictions, iou=iou)  # type: ignore[arg-type]
+    parts = list(by_size(compare(truth, predictions, outcome, iou)))  # type: ignore[arg-type]
+    assert [part.ap for part in parts] == [outcome.metrics[f"ap_{name}"] for name in ("small", "medium", "large")]
+    areas = [coco_mask.area(coco_mask.frPyObjects([shapely.get_coordinates(shape).ravel().tolist()], 400, 400)[0])
+             for *_, shape in sides[0]]  # fmt: skip
+    edges = [0, 32**2, 96**2, 1e10]
+    assert [part.truths for part in parts] == [sum(a <= area <= b for area in areas) for a, b in pairwise(edges)]
+    # Of ranges the protocol does not have, the parts are by what it compares; a number of that name means another.
+    other = replace(
+        outcome, settings={**outcome.settings, "area_ranges": {}}, metrics={**outcome.metrics, "ap_small": 9}
+    )
+    if iou == "bbox":
+        areas = np.prod(truth.boxes[:, 2:] - truth.boxes[:, :2], axis=1).tolist()
+    parts = list(by_size(compare(truth, predictions, other, iou)))  # type: ignore[arg-type]
+    assert [part.truths for part in parts] == [sum(a <= area <= b for area in areas) for a, b in pairwise(edges)]
+    assert 0 < parts[0].ap < 1
 
 
 def test_borders_of_chips_are_told_from_the_edges_of_scenes() -> None:

@@ -84,7 +84,7 @@ def compare(truth: Annotations, predictions: Annotations, outcome: Outcome, iou:
     dropped: NDArray[np.bool_] = np.asarray((verdicts.ignored & (verdicts.found < 0)).all(axis=0))
     # What regions mean to other protocols has been settled: the predictions in them are dropped.
     away = (truth.labels == REGION) & ~absorbing
-    overlaps = find_overlaps(truth, predictions, _shapes(outcome.protocol, iou), absorbing)
+    overlaps = find_overlaps(truth, predictions, shapes_of(outcome.protocol, iou), absorbing)
     overlaps = overlaps.where(~away[overlaps.truths])
     return Compared(
         truth,
@@ -100,7 +100,8 @@ def compare(truth: Annotations, predictions: Annotations, outcome: Outcome, iou:
     )
 
 
-def _shapes(protocol: str, iou: Iou) -> Shapes:
+def shapes_of(protocol: str, iou: Iou) -> Shapes:
+    """Say what a protocol compares."""
     if iou == "bbox":
         return "boxes"
     return "polygons" if protocol in _POLYGONS else "masks"
