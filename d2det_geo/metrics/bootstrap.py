@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import Annotations
+from d2det_geo.metrics.bootstrap_loops import average_precisions
 from d2det_geo.metrics.curves import RECALLS_11, RECALLS_101, ranking, scores_of
 from d2det_geo.metrics.outcome import Integral, Outcome, Verdicts
-from d2det_ops.compiled import compiled
 
 Blocks = tuple[NDArray[np.generic], NDArray[np.generic]]
 """Piece ``[T]`` of each truth and ``[P]`` of each prediction."""
@@ -213,7 +213,7 @@ def _precisions(
 
     def work(thread: int) -> None:
         part = slice(thread, None, threads)
-        _average_precisions(
+        average_precisions(
             sample.sequence_units, sample.sequence_hits, sample.ends, weights[part], truths[part], recalls, table[part]
         )
 
@@ -240,60 +240,3 @@ def _ends(values: NDArray[np.float64], level: float, name: str) -> tuple[float, 
         return float("nan"), float("nan")
     lower, upper = np.quantile(defined, [0.5 - level / 200, 0.5 + level / 200]).tolist()
     return (round(lower, 2), round(upper, 2)) if name == "ap_percent" else (lower, upper)
-
-
-@compiled
-def _average_precisions(
-    units: NDArray[np.int32],
-    hits: NDArray[np.bool_],
-    ends: NDArray[np.int64],
-    weights: NDArray[np.int64],
-    truths: NDArray[np.float64],
-    recalls: NDArray[np.float64],
-    table: NDArray[np.float64],
-) -> None:
-    for draw in range(len(weights)):
-        for label in range(table.shape[1]):
-            for row in range(table.shape[2]):
-                at = label * table.shape[2] + row
-                part = slice(ends[at], ends[at + 1])
-                if truths[draw, label] > 0:
-                    table[draw, label, row] = _average_precision(
-                        units[part], hits[part], weights[draw], truths[draw, label], recalls
-                    )
-
-
-@compiled
-def _average_precision(
-    units: NDArray[np.int32],
-    hits: NDArray[np.bool_],
-    weights: NDArray[np.int64],
-    truths: float,
-    recalls: NDArray[np.float64],
-) -> float:
-    """Walk predictions from the lowest score up; the envelope is the best precision met, and rises only at hits.
-
-    No recalls: the area over all points.
-    """
-    right, predicted = 0, 0
-    for index in range(len(units)):
-        predicted += weights[units[index]]
-        right += weights[units[index]] * hits[index]
-    level = len(recalls) - 1
-    while level >= 0 and recalls[level] > right / truths:
-        level -= 1
-    total, best = 0.0, 0.0
-    for index in range(len(units) - 1, -1, -1):
-        weight = weights[units[index]]
-        if hits[index] and weight:
-            best = max(best, right / predicted)
-            right -= weight
-            if len(recalls) == 0:
-                total += weight * best
-            while level >= 0 and recalls[level] > right / truths:
-                total += best
-                level -= 1
-        predicted -= weight
-    if len(recalls) == 0:
-        return total / truths
-    return (total + (level + 1) * best) / len(recalls)
