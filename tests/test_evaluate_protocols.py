@@ -194,6 +194,7 @@ def test_a_report_of_every_protocol(protocol, tmp_path):
     assert list(document) == KEYS
     assert (document["schema_version"], document["protocol"], document["intervals"]) == (2, protocol, None)
     assert set(document["settings"]) >= SETTINGS
+    assert document["settings"]["iou"] == document["iou"]
     assert set(document["counts"]) >= COUNTS
     assert set(document["metrics"]) >= {"ap", "precision", "recall", "f1", "score_threshold"}
     for values in document["per_class"].values():
