@@ -292,6 +292,8 @@ def test_a_named_class_field_must_exist(files):
         ({"protocol": "uavdt", "iou": "segm"}, "protocol uavdt compares by bbox"),
         ({"score": math.nan}, "--score nan: give a finite number"),
         ({"protocol": "coco", "aoi": Path("a.geojson")}, "--aoi needs protocol geo"),
+        ({"protocol": "coco", "max_dets": (1.5, 10)}, "--max-dets 1.5,10: give rising numbers"),
+        ({"protocol": "coco", "max_dets": (math.nan,)}, "--max-dets nan: give rising numbers"),
         ({"protocol": "coco", "sizes": (0, 50)}, "--size-bins needs protocol geo"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,18 @@ def test_one_group_defines_no_interval() -> None:
     assert content["units"] == 1
     assert np.isnan(list(content["metrics"].values())).all()
     assert notices == ["there are fewer than two groups to draw from: the intervals are undefined"]
+
+
+@pytest.mark.parametrize(("last", "unit", "units"), [("P0003_0_800_0_800.png", "group", 4), ("P3.png", "image", 12)])
+def test_patches_of_an_image_of_isaid_are_drawn_together(last: str, unit: str, units: int) -> None:
+    patches = [f"P{row // 3:04}_0_800_{600 * (row % 3)}_{800 + 600 * (row % 3)}.png" for row in range(11)]
+    of = replace(images(12), names=np.array([*patches, last], object))
+    truth = objects(of, [(row, *BOX, 0) for row in range(12)])
+    predictions = objects(of, [(row, *BOX, 0.5) for row in range(12)], scored=True)
+    outcome = PROTOCOLS["isaid"].score(truth, predictions, iou="bbox")
+    evaluation = Evaluation(truth=truth, predictions=predictions, outcome=outcome)
+    content, _ = intervals_of(evaluation, 95, ground=False, block=None)
+    assert (content["unit"], content["units"]) == (unit, units)
 
 
 @pytest.mark.parametrize("name", ["uavdt-coco1", "uavdt-coco3"])

@@ -178,7 +178,7 @@ class EvaluateOptions:
 
     def _check_caps(self) -> None:
         caps = [*self.max_dets]
-        if any(cap < 1 for cap in caps) or caps != sorted(set(caps)):
+        if any(not isinstance(cap, int) or cap < 1 for cap in caps) or caps != sorted(set(caps)):
             raise UsageError(f"--max-dets {','.join(map(str, caps))}: give rising numbers such as 1,10,500")
         known = () if self.protocol == GEO else PROTOCOLS[self.protocol].options
         for name in self.extra:

@@ -6,6 +6,7 @@ show the same objects again; an image where the set has no groups.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ _RESAMPLES = 1000
 _SEED = 0
 _BLOCKS_ACROSS = 10
 _FEW = 10  # units below which a bootstrap says little
+_PATCH = re.compile(r"(.+)(?:_\d+){4}\.\w+", re.ASCII)  # P0003_0_800_600_1400.png
 _LEAST = 2  # below, every draw is the same
 
 Blocks = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -41,7 +43,7 @@ def intervals_of(
         ``resamples``, ``seed`` and ``metrics``: name -> lower and upper end; and notices.
     """
     truth, predictions, outcome = evaluation.truth, evaluation.predictions, evaluation.outcome
-    side, unit = None, "image" if truth.images.groups is None else "group"
+    side, unit = None, "image" if _names(evaluation) is None else "group"
     if ground:
         unit, side = "block", block or _side(truth.boxes[~outcome.verdicts.truth_ignored])
     blocks, units = _groups(evaluation) if side is None else _blocks(evaluation, side)
@@ -74,12 +76,23 @@ def _groups(evaluation: Evaluation) -> tuple[Blocks, int]:
     images, judged = truth.images, evaluation.outcome.verdicts.images
     rows = np.arange(len(images)) if judged is None else np.flatnonzero(judged)
     numbers = np.zeros(len(images), np.int64)
-    if images.groups is None:
+    names = _names(evaluation)
+    if names is None:
         numbers[rows] = np.arange(len(rows))
         return (numbers[truth.image], numbers[predictions.image]), len(rows)
-    names = np.array([str(name) for name in images.groups[rows]], np.str_)
-    groups, numbers[rows] = np.unique(names, return_inverse=True)
+    groups, numbers[rows] = np.unique(names[rows], return_inverse=True)
     return (numbers[truth.image], numbers[predictions.image]), len(groups)
+
+
+def _names(evaluation: Evaluation) -> NDArray[np.str_] | None:
+    """Name ``[M]`` what images belong to; patches of iSAID's devkit say it in their names only. None: not known."""
+    images = evaluation.truth.images
+    if images.groups is not None:
+        return np.array([str(name) for name in images.groups], np.str_)
+    patches = [_PATCH.fullmatch(str(name)) for name in images.names]
+    if evaluation.outcome.protocol != "isaid" or not patches or None in patches:
+        return None
+    return np.array([patch[1] for patch in patches if patch], np.str_)
 
 
 def _side(boxes: NDArray[np.float64]) -> float:
