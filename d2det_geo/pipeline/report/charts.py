@@ -63,7 +63,7 @@ def precision_traces(curves: NDArray[np.float64], names: Sequence[str], main: in
         opacity = 1.0
         if main is not None:
             line = {"color": "var(--accent)", "width": 3 if index == main else 1.5}
-            opacity = 1.0 if index == main else max(0.45, 0.85 - 0.06 * abs(index - main))
+            opacity = 1.0 if index == main else max(0.55, 0.85 - 0.06 * abs(index - main))
         else:
             line["dash"] = ("solid", "dash", "dot")[index // COLOURS % 3]
         traces.append(

@@ -21,7 +21,7 @@ def confusion_section(compared: Compared) -> Html:
         f"Objects by row, detections by column, paired whatever their class at IoU {compared.operating_iou:g}."
         " Right ones are blue, others orange: the stronger, the larger their share of the objects of the row."
         " The last row holds detections where no object is: the stronger, the larger their share of the detections of"
-        " the class. Nothing stands for 0."
+        " the class. An empty cell is 0."
     )
     class_ = f"matrix many {LONG}" if len(confusion.classes) > MANY else "matrix many" if many else "matrix"
     grid = table("Confusion matrix", head, _cells(confusion), class_=class_)

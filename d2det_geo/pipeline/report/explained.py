@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from d2det_geo.metrics.breakdown import STEPS, Breakdown, break_down
 from d2det_geo.metrics.calibration import calibrate
 from d2det_geo.metrics.compared import Compared
-from d2det_geo.metrics.curves import RECALLS_101
+from d2det_geo.metrics.curves import RECALLS_101, sampled
 from d2det_geo.metrics.errors import MISSED, WRONG, Errors, Share
-from d2det_geo.metrics.precision import sampled
 from d2det_geo.metrics.subsets import Part, by_gsd, by_size, by_tag
 from d2det_geo.pipeline.report import charts
 from d2det_geo.pipeline.report.html import (
@@ -93,6 +92,8 @@ def curves_section(compared: Compared) -> Html:
         "Data of the chart", table(f"Precision of each class at {thresholds[main]}", head, rows, class_=long(rows))
     )
     note = f"The best precision at a recall or more. The strong line is at {thresholds[main]}."
+    if len(known) > charts.TOLD_APART:
+        note += " A line says its name when pointed at."
     return section("Precision and recall", "curves", paragraph(note), plot, folded)
 
 
@@ -139,7 +140,8 @@ def calibration_section(compared: Compared) -> Html:
     head = ["score", "detections", "mean score", "precision"]
     note = (
         f"Share of right detections by score, at IoU {compared.operating_iou:g}. Where a bar ends at its mark, a score"
-        f" says how likely a detection is right. Mean distance (expected calibration error): "
+        f" says how likely a detection is right. The wider a bar, the more detections."
+        " Mean distance (expected calibration error): "
     )
     error = element("strong", float(calibration.error), id="calibration-error")
     folded = details("Data of the chart", table("Scores and precision", head, rows))
