@@ -272,7 +272,7 @@ def test_each_error_has_one_cause() -> None:
     assert [WRONG[why] if why >= 0 else None for why in errors.why_wrong] == [
         None,
         "duplicate",
-        "other class",
+        "class not in the truth",
         "badly placed",
         None,
         "background",
@@ -295,9 +295,71 @@ def test_an_object_that_only_a_detection_beyond_the_cap_finds_is_blamed_on_the_c
     outcome = judged(truth, predictions)
     outcome.verdicts.found[:] = -1
     outcome.verdicts.ignored[:] = True
+    capped = replace(outcome, verdicts=replace(outcome.verdicts, capped=np.ones(1, bool)))
+    for judgement, cause in ((capped, "beyond the cap"), (outcome, "in an ignore region")):
+        errors = errors_of(compare(truth, predictions, judgement, "bbox"))
+        assert MISSED[errors.why_missed[0]] == cause
+        assert not errors.wrong.any()
+
+
+def test_protocols_say_what_their_cap_cut() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0), (0, 0, 50, 0, 60, 10, 0)])
+    predictions = objects(of, [(0, 0, 0, 0, 10, 10, 0.9), (0, 0, 50, 0, 60, 10, 0.8)], scored=True)
+    outcome = score_coco(truth, predictions, iou="bbox", max_dets=(1,))
     errors = errors_of(compare(truth, predictions, outcome, "bbox"))
-    assert MISSED[errors.why_missed[0]] == "beyond the cap"
-    assert not errors.wrong.any()
+    assert MISSED[errors.why_missed[1]] == "beyond the cap"
+    many = objects(of, [(0, 0, 100, 50, 101, 51, 0.9)] * 500 + [(0, 0, 0, 0, 10, 10, 0.8)], scored=True)
+    errors = errors_of(compare(truth, many, PROTOCOLS["visdrone"].score(truth, many), "bbox"))
+    assert [MISSED[why] for why in errors.why_missed] == ["beyond the cap", "nothing there"]
+
+
+def test_what_an_ignore_box_drops_is_not_blamed_on_a_cap() -> None:
+    of = images()
+    truth = objects(of, [(0, REGION, 0, 0, 100, 100, 1), (0, 0, 10, 10, 30, 30, 0)])
+    predictions = objects(of, [(0, 0, 10, 10, 30, 30, 0.9)], scored=True)
+    errors = errors_of(compare(truth, predictions, PROTOCOLS["uavdt"].score(truth, predictions), "bbox"))
+    assert MISSED[errors.why_missed[1]] == "in an ignore region"
+
+
+def test_without_a_threshold_every_detection_is_looked_at() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0)])
+    predictions = objects(of, [(0, 1, 0, 0, 10, 10, 0.9)], scored=True)
+    for name in ("coco", "voc", "visdrone"):
+        outcome = PROTOCOLS[name].score(truth, predictions, iou="bbox")
+        assert np.isnan(outcome.metrics["score_threshold"])
+        judgement = compare(truth, predictions, outcome, "bbox")
+        errors = errors_of(judgement)
+        assert [WRONG[why] for why in errors.why_wrong] == ["class not in the truth"]
+        assert [MISSED[why] for why in errors.why_missed] == ["other class"]
+        assert confuse(judgement).counts[0, 1] == 1
+
+
+@pytest.mark.parametrize("name", ["coco", "isaid", "visdrone", "voc", "uavdt-coco3"])
+def test_precision_leaves_out_classes_that_are_not_in_the_truth_and_their_errors_say_so(name: str) -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0), (0, 0, 50, 0, 60, 10, 0)])
+    others = [(0, 2, 20 * x, 50, 20 * x + 10, 60, 0.95) for x in range(10)]
+    predictions = objects(of, [*others, (0, 0, 0, 0, 10, 10, 0.9)], scored=True)
+    outcome = PROTOCOLS[name].score(truth, predictions, iou="bbox")
+    errors = errors_of(compare(truth, predictions, outcome, "bbox"))
+    strange = np.count_nonzero(errors.why_wrong == WRONG.index("class not in the truth"))
+    right, wrong = np.count_nonzero(errors.right), np.count_nonzero(errors.wrong)
+    assert (right, wrong, strange) == (1, 10, 10)
+    assert right / (right + wrong - strange) == outcome.metrics["precision"] == 1.0
+
+
+def test_detections_below_the_threshold_are_no_causes() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0), (0, 1, 50, 0, 60, 10, 0), (0, 0, 80, 0, 90, 10, 0)])
+    predictions = objects(
+        of,
+        [(0, 1, 0, 0, 10, 10, 0.2), (0, 1, 56, 0, 66, 10, 0.2), (0, 0, 80, 0, 90, 10, 0.9)],
+        scored=True,
+    )
+    errors = errors_of(compared(truth, predictions, score=0.5))
+    assert [MISSED[why] if why >= 0 else "" for why in errors.why_missed] == ["nothing there", "nothing there", ""]
 
 
 def test_the_operating_point_is_that_of_the_outcome() -> None:

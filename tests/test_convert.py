@@ -202,10 +202,22 @@ def test_columns_and_rectangles_are_told():
 
 def test_objects_without_area_are_told():
     known = annotations([{"image": 0, "box": (3, 4, 9, 4), "label": 0}], images("a"), ("car",))
+    kept, told = fitted(known, FORMATS["voc"], "voc")
+    assert (len(kept), told) == (0, ["1 objects without width or height left out: voc has none"])
+    assert fitted(known, FORMATS["visdrone"], "visdrone")[1] == fitted(known, FORMATS["coco"], "coco")[1] == []
+    assert fitted(replace(known, scores=np.ones(1)), FORMATS["voc"], "voc")[1] == []
+
+
+def test_an_id_of_zero_is_counted_anew_and_told():
+    row = {"image": 0, "box": (3, 4, 9, 9), "label": 0}
+    known = annotations([row, row], images("a"), ("car",), columns={"id": np.array([0, 1])})
     kept, told = fitted(known, FORMATS["coco"], "coco")
-    assert (len(kept), told) == (0, ["1 objects without width or height left out: coco has none"])
-    assert fitted(known, FORMATS["visdrone"], "visdrone")[1] == []
-    assert fitted(replace(known, scores=np.ones(1)), FORMATS["coco"], "coco")[1] == []
+    assert ("id" in kept.columns, told) == (
+        False,
+        ["ids count from 1 now: evaluators of COCO take the id 0 for no match"],
+    )
+    later = replace(known, columns={"id": np.array([7, 3])})
+    assert fitted(later, FORMATS["coco"], "coco") == (later, [])
 
 
 def test_what_classes_are_kinds_of_stays_where_all_members_agree(tmp_path):

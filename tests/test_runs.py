@@ -130,6 +130,8 @@ def test_crops_without_pixels():
 DAMAGED = [
     (Runs(0, 0, 2, 2, b"3"), "the run lengths do not fill its crop of 2 x 2 px"),
     (Runs(0, 0, 2, 2, b"5"), "the run lengths fill more than its crop of 2 x 2 px"),
+    (Runs(0, 0, 2, 2, b"33"), "the run lengths fill more than its crop of 2 x 2 px"),
+    (Runs(0, 0, 2, 2, b"4p"), "'p' is no packed run length"),
     (Runs(0, 0, 2, 2, b""), "the packed run lengths end too early"),
     (Runs(0, 0, 2, 2, b"0T"), "the packed run lengths end too early"),
     (Runs(0, 0, 2, 2, b"\xff"), "'ÿ' is no packed run length"),

@@ -21,8 +21,8 @@ def polygon_masks(polygons: NDArray[np.object_], sizes: NDArray[np.int64]) -> li
     masks = np.full(len(polygons), None, object)
     plain = (shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(polygons)
     plain &= shapely.get_num_interior_rings(polygons) == 0
-    canvases, canvas = np.unique(sizes, axis=0, return_inverse=True)
-    for number, (width, height) in enumerate(canvases.tolist()):
+    _, first, canvas = np.unique(sizes[:, 0] << 32 | sizes[:, 1], return_index=True, return_inverse=True)
+    for number, (width, height) in enumerate(sizes[first].tolist()):
         rows = np.flatnonzero(plain & (canvas == number))
         if len(rows):
             found = mask_tools.frPyObjects(flat_rings(shapely.get_exterior_ring(polygons[rows])), height, width)

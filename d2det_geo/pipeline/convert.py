@@ -158,6 +158,9 @@ def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotat
         kind = next((text for key, text in kinds.items() if key in target.holds), "")
         made = "rectangles" if "corners" in target.holds else "boxes"
         lost.append(f"{changed} outlines {kind}became {made}: {name} cannot hold them")
+    if "id" in target.columns and np.any(annotations.columns.get("id", 1) < 1):
+        annotations = replace(annotations, columns={k: v for k, v in annotations.columns.items() if k != "id"})
+        lost.append("ids count from 1 now: evaluators of COCO take the id 0 for no match")
     columns = [column for column in annotations.columns if column not in {"id", *target.columns}]
     if columns and len(annotations):
         lost.append(f"{', '.join(columns)} left out: {name} has no place for them")

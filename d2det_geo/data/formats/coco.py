@@ -62,7 +62,7 @@ def read(path: Path, reading: Reading) -> Annotations:
     image = rows.references("image_id", content.images.ids, "the file has no image with id")
     labels = rows.references("category_id", content.class_ids, "the file has no category with id")
     outlines = read_outlines(rows, content.images.sizes[image])
-    boxes = read_boxes(rows, outlines, flat=False)
+    boxes = read_boxes(rows, outlines)
     truth = Annotations(
         images=content.images,
         classes=content.classes,
@@ -126,7 +126,7 @@ def results_of(document: Any, path: Path | str, truth: Annotations) -> Annotatio
         images=truth.images,
         classes=truth.classes,
         image=image,
-        boxes=read_boxes(rows, outlines, flat=True),
+        boxes=read_boxes(rows, outlines),
         labels=labels,
         ignored=np.zeros(len(rows), np.bool_),
         scores=rows.numbers("score", -MOST_SCORE, MOST_SCORE),
