@@ -6,7 +6,7 @@ Two sets are never compared in full: an index of boxes proposes the pairs, and o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import shapely
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import Annotations
 from d2det_geo.metrics.image_masks import canvases, masks_of
 from d2det_geo.runs import Spans, overlaps, spans
+from d2det_ops.compiled import compiled
 
 Shapes: TypeAlias = Literal["boxes", "masks", "polygons"]
 """What is compared: boxes; outlines on the pixel grid, as COCO does; outlines as they are, as DOTA and ``geo`` do."""
@@ -67,6 +68,24 @@ def find_overlaps(
         np.concatenate([part.predictions for part in parts]),
         np.concatenate([part.ious for part in parts]),
     )
+
+
+@compiled
+def take_first(truths: Any, predictions: Any, shared: Any, taken: Any, found: Any) -> None:
+    """Walk pairs in order of preference: each prediction takes the first truth that is free or may be shared.
+
+    Args:
+        truths: ``[K]`` of the pairs.
+        predictions: ``[K]`` of the pairs.
+        shared: ``[T]`` truths any number of predictions may take.
+        taken: ``[T]`` bool; those taken are marked.
+        found: ``[P]`` -1 to begin with; the truth each prediction took.
+    """
+    for pair in range(len(truths)):
+        truth, prediction = truths[pair], predictions[pair]
+        if found[prediction] < 0 and (shared[truth] or not taken[truth]):
+            found[prediction] = truth
+            taken[truth] = True
 
 
 def _neighbours(truth: Annotations, predictions: Annotations) -> list[tuple[_Rows, _Rows]]:
