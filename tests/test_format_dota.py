@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from d2det_geo.annotations import REGION, Annotations, Images, Runs
+from d2det_geo.data.formats import zip_file
 from d2det_geo.data.formats.dota import V1_0, V1_5, V2_0, read, write
 from d2det_geo.data.formats.dota_corners import corners, polygons
 from d2det_geo.data.formats.dota_merge import merged
@@ -207,7 +208,7 @@ def test_results_that_are_not_there(folder, tmp_path):
     with pytest.raises(InputError, match=r"Task2_car.txt:1: the truth has no class 'car'; its classes are plane"):
         read_task2(tmp_path / "res", truth, Reading())
     (tmp_path / "r.zip").write_bytes(b"none")
-    with pytest.raises(InputError, match=r"r.zip: cannot be read as a zip"):
+    with pytest.raises(InputError, match=r"r.zip: cannot be unpacked"):
         read_task2(tmp_path / "r.zip", truth, Reading())
     with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
         archive.writestr("a/Task2_ship.txt", "P0001 0.5 1 2 3 4\n")
@@ -220,6 +221,34 @@ def test_results_that_are_not_there(folder, tmp_path):
         archive.writestr("b/Task2_ship.txt", "P0001 0.5 1 2 3 4\n")
     with pytest.raises(InputError, match=r"b/Task2_ship.txt: there is also .*a/Task2_ship.txt; keep one"):
         read_task2(tmp_path / "t.zip", truth, Reading())
+
+
+def test_zips_that_mean_harm(folder, tmp_path, monkeypatch):
+    truth = read(folder, Reading())
+    line = "P0001 0.5 1 2 3 4\n"
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Task2_ship.txt", line * 2_000_000)
+    with pytest.raises(InputError, match=r"bomb.zip: Task2_ship.txt would unpack to 36 MB, \d+ times what is there"):
+        read_task2(tmp_path / "bomb.zip", truth, Reading())
+    monkeypatch.setattr(zip_file, "LARGEST", 70)
+    with zipfile.ZipFile(tmp_path / "large.zip", "w") as archive:
+        archive.writestr("Task2_ship.txt", line * 2)
+        archive.writestr("Task2_plane.txt", line * 2)
+        archive.writestr("Task1_ship.txt", line * 9)
+    with pytest.raises(InputError, match=r"large.zip: 2 files would unpack to"):
+        read_task2(tmp_path / "large.zip", truth, Reading())
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Task2_ship.txt", "".join(f"P0001 0.{n} 1 2 3 4\n" for n in range(100, 200)))
+    damaged = bytearray((tmp_path / "whole.zip").read_bytes())
+    damaged[60:90] = bytes(30)
+    (tmp_path / "damaged.zip").write_bytes(bytes(damaged))
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"damaged.zip: cannot be unpacked"):
+        read_task2(tmp_path / "damaged.zip", truth, Reading())
+    with zipfile.ZipFile(tmp_path / "latin.zip", "w") as archive:
+        archive.writestr("Task2_ship.txt", "P\xe9".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin.zip/Task2_ship.txt: is not text in UTF-8 \(byte 1\)"):
+        read_task2(tmp_path / "latin.zip", truth, Reading())
 
 
 def test_nothing_found_is_read(folder, tmp_path):

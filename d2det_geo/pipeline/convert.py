@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
 from d2det_geo.data.formats.registry import format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+
+# Control characters, which XML and lines of text cannot hold, and halves of characters, which UTF-8 cannot.
+_UNWRITABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufffe\\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +135,16 @@ def _renamed(annotations: Annotations, class_map: Mapping[str, str]) -> Annotati
 
 
 def _check_names(annotations: Annotations, source: Path) -> None:
-    """Refuse names of images that would lead out of a folder they are written to."""
+    """Refuse names that lead out of a folder they are written to, that name no file, or that no text file can hold."""
     for name in annotations.images.names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"{source}: image name {name!r:.80} leads out of its folder; rename the image")
+        if not path.name or name.endswith("/") or _UNWRITABLE.search(name):
+            raise InputError(f"{source}: image name {name!r:.80} is no name of a file; rename the image")
+    for name in annotations.classes:
+        if _UNWRITABLE.search(name):
+            raise InputError(f"{source}: class {name!r:.80} holds what no text file can hold; rename the class")
 
 
 def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotations, list[str]]:
@@ -159,6 +168,8 @@ def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotat
     columns = [column for column in annotations.columns if column not in {"id", *target.columns}]
     if columns and len(annotations):
         lost.append(f"{', '.join(columns)} left out: {name} has no place for them")
+    if target.unsaid is not None and annotations.scores is None:
+        lost.extend(target.unsaid(annotations))
     return annotations, lost
 
 

@@ -139,7 +139,9 @@ def _runs(rows: Rows, sizes: NDArray[np.int64]) -> tuple[list[Runs], NDArray[np.
 
 
 def _is_size(size: Any) -> bool:
-    return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+    return (
+        isinstance(size, list) and len(size) == 2 and all(type(side) is int and 0 < side <= FARTHEST for side in size)
+    )
 
 
 def _mask(counts: Any, size: list[int], rows: Rows, row: int) -> Runs:

@@ -23,6 +23,7 @@ from d2det_geo.data.formats.image_files import row_by_stem
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.table_text import listed, row_text
 from d2det_geo.data.formats.tables import Layout, Table, read_table
+from d2det_geo.data.formats.zip_file import opened_zip, unpacked
 from d2det_geo.errors import InputError
 
 Task: TypeAlias = Literal[1, 2]
@@ -130,7 +131,7 @@ def _texts(path: Path, task: Task) -> Iterator[tuple[str, str, str]]:
     """
     prefix, wanted = f"Task{task}_", f"detections named like Task{task}_plane.txt"
     if path.suffix.lower() == ".zip" and path.is_file():
-        found = list(_zipped(path, prefix))
+        found = list(_zipped(path, prefix, wanted))
     else:
         files = files_in(path, frozenset({".txt"}), wanted)
         found = [(str(file), file.stem, read_text(file, wanted)) for file in files if file.name.startswith(prefix)]
@@ -140,17 +141,19 @@ def _texts(path: Path, task: Task) -> Iterator[tuple[str, str, str]]:
         yield source, stem.removeprefix(prefix), text
 
 
-def _zipped(path: Path, prefix: str) -> Iterator[tuple[str, str, str]]:
+def _zipped(path: Path, prefix: str, wanted: str) -> Iterator[tuple[str, str, str]]:
+    with opened_zip(path, wanted) as archive:
+        names = {member.filename: PurePosixPath(member.filename) for member in archive.infolist()}
+        chosen = [name for name, file in names.items() if file.name.startswith(prefix) and file.suffix == ".txt"]
+        for name, data in unpacked(archive, [archive.getinfo(name) for name in sorted(chosen)], path):
+            yield f"{path}/{name}", names[name].stem, _decoded(data, f"{path}/{name}")
+
+
+def _decoded(data: bytes, where: str) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                member = PurePosixPath(name)
-                if member.name.startswith(prefix) and member.suffix == ".txt":
-                    yield f"{path}/{name}", member.stem, archive.read(name).decode("utf-8-sig")
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be read as a zip ({error}); write it again") from error
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: a file in it is not text in UTF-8 (byte {error.start}); write it again") from error
+        raise InputError(f"{where}: is not text in UTF-8 (byte {error.start}); write it again") from error
 
 
 def write_task1(annotations: Annotations, path: Path) -> None:

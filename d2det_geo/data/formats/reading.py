@@ -60,3 +60,5 @@ class Format:
     by who converts: outlines become boxes, what is ignored or flat is left out."""
     columns: frozenset[str] = frozenset()
     """Columns of ``Annotations`` it holds."""
+    unsaid: Callable[[Annotations], tuple[str, ...]] | None = None
+    """Says what else of a truth its files do not tell, one sentence each."""

@@ -14,6 +14,7 @@ from d2det_geo.data.formats import (
     isaid_png,
     isaid_results,
     uavdt,
+    uavdt_remarks,
     uavdt_write,
     vector,
     visdrone,
@@ -71,6 +72,7 @@ FORMATS: Mapping[str, Format] = {
         write_results=uavdt_write.write_results,
         holds=frozenset({"regions"}),
         columns=frozenset(uavdt.SAID),
+        unsaid=uavdt_remarks.unsaid_frames,
     ),
     "vector": Format(
         "vector file of polygons over a raster; results with an attribute score",

@@ -75,7 +75,9 @@ def read(path: Path, reading: Reading) -> Annotations:
 
 
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:
-    """Read detections of the images of a truth, those of an image in the order of its file, which the cap goes by; boxes may be without area.
+    """Read detections of the images of a truth, those of an image in the order of its file, which the cap goes by.
+
+    Boxes may be without area.
 
     Args:
         path: folder of one text file an image.
