@@ -527,3 +527,15 @@ def test_the_released_folder_of_both_parts_is_judged_by_the_test_part(tmp_path):
     assert any("holds both parts of UAVDT; the test sequences are judged" in notice for notice in found.notices)
     with pytest.raises(InputError, match=r"M0203.txt:1: the truth has no sequence 'M0203'"):
         evaluate_files(tmp_path / "GT", tmp_path / "res", protocol="uavdt", split="train")
+
+
+@pytest.mark.parametrize("path", ["GT", "."])
+def test_attributes_are_found_from_any_working_folder(tmp_path, monkeypatch, path):
+    truth = tmp_path / "UAV-benchmark-MOTD_v1.0/GT"
+    truth.mkdir(parents=True)
+    (truth / "M9002_gt_whole.txt").write_text("1,1,10,10,20,20,1,1,1\n")
+    (truth / "M9002_gt_ignore.txt").write_text("")
+    (tmp_path / "M_attr/test").mkdir(parents=True)
+    (tmp_path / "M_attr/test/M9002_attr.txt").write_text("0,0,1,0,0,1,0,0,1,0")
+    monkeypatch.chdir(truth if path == "." else truth.parent)
+    assert read(Path(path), Reading()).images.tags["fog"].all()

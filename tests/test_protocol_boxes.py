@@ -145,8 +145,8 @@ def test_uavdt_by_its_words(case):
     every = range(len(truth.images))
     assert metrics["ap"] == pytest.approx(plain_uavdt(truth, predictions, every), abs=1e-9, nan_ok=True)
     night = np.flatnonzero(truth.images.tags["night"])
-    assert metrics["ap_night"] == pytest.approx(plain_uavdt(truth, predictions, night), abs=1e-9, nan_ok=True)
-    assert math.isnan(metrics["ap_long-term"])
+    assert metrics["ap_tag_night"] == pytest.approx(plain_uavdt(truth, predictions, night), abs=1e-9, nan_ok=True)
+    assert math.isnan(metrics["ap_tag_long-term"])
     if not math.isnan(metrics["ap"]):
         assert metrics["ap_percent"] == round(100 * metrics["ap"], 2)
 

@@ -18,6 +18,9 @@ from d2det_geo.metrics.curves import RECALLS_11, RECALLS_101, ranking, scores_of
 from d2det_geo.metrics.outcome import Integral, Outcome, Verdicts
 from d2det_ops.compiled import compiled
 
+Blocks = tuple[NDArray[np.generic], NDArray[np.generic]]
+"""Piece ``[T]`` of each truth and ``[P]`` of each prediction."""
+
 _AT_ONCE = 64  # draws whose weights are held at a time
 _RECALLS: dict[Integral, NDArray[np.float64]] = {
     "101-point": RECALLS_101,
@@ -34,7 +37,8 @@ def confidence_intervals(
     level: float = 95.0,
     resamples: int = 1000,
     seed: int = 0,
-    blocks: tuple[NDArray[np.generic], NDArray[np.generic]] | None = None,
+    blocks: Blocks | None = None,
+    units: int | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Bound the numbers of an outcome by the middle ``level`` per cent of what resamples give.
 
@@ -49,6 +53,7 @@ def confidence_intervals(
         resamples: how many.
         seed: the same seed gives the same intervals.
         blocks: labels ``[T]`` and ``[P]`` of the pieces to draw instead of images.
+        units: how many pieces there are, when ``blocks`` numbers them from 0; None: those that hold something.
 
     Returns:
         Lower and upper end, by name: ``ap``, and those of ``ap50``, ``ap75``, ``ap_11point``, ``ap_allpoint``,
@@ -56,7 +61,7 @@ def confidence_intervals(
     """
     if not 0 < level < 100:
         raise ValueError(f"level must lie between 0 and 100, got {level}")
-    sample = _Sample.of(outcome, truth, predictions, blocks)
+    sample = _Sample.of(outcome, truth, predictions, blocks, units)
     draws: dict[str, list[NDArray[np.float64]]] = {}
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _AT_ONCE):
@@ -91,11 +96,12 @@ class _Sample:
         outcome: Outcome,
         truth: Annotations,
         predictions: Annotations,
-        blocks: tuple[NDArray[np.generic], NDArray[np.generic]] | None,
+        blocks: Blocks | None,
+        count: int | None = None,
     ) -> _Sample:
         """Count what each unit holds."""
         verdicts = outcome.verdicts
-        units, truth_units, prediction_units = _units(truth, predictions, blocks)
+        units, truth_units, prediction_units = _units(truth, predictions, blocks, count)
         classes = 1 if verdicts.pooled else max(len(truth.classes), 1)
         shape = (units, classes)
         truth_cells = truth_units * classes + (0 if verdicts.pooled else truth.labels)
@@ -127,10 +133,12 @@ def _table(cells: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.float
 
 
 def _units(
-    truth: Annotations, predictions: Annotations, blocks: tuple[NDArray[np.generic], NDArray[np.generic]] | None
+    truth: Annotations, predictions: Annotations, blocks: Blocks | None, count: int | None
 ) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
     if blocks is None:
         return len(truth.images), truth.image, predictions.image
+    if count is not None:  # numbered already
+        return count, blocks[0].astype(np.int64), blocks[1].astype(np.int64)
     names, units = np.unique(np.concatenate(blocks), return_inverse=True)
     return len(names), units[: len(truth)], units[len(truth) :]
 

@@ -5,7 +5,7 @@ Two sets are never compared in full: an index of boxes proposes the pairs, and o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import Annotations
-from d2det_geo.metrics.cover import Cover, cover_of, shared_px
+from d2det_geo.metrics.image_masks import canvases, masks_of
+from d2det_geo.runs import Spans, overlaps, spans
 
 Shapes: TypeAlias = Literal["boxes", "masks", "polygons"]
 """What is compared: boxes; outlines on the pixel grid, as COCO does; outlines as they are, as DOTA and ``geo`` do."""
@@ -143,21 +144,19 @@ def polygons_of(objects: Annotations, rows: _Rows) -> NDArray[np.object_]:
 
 
 def _mask_areas(truth: Annotations, predictions: Annotations, pairs: tuple[_Rows, _Rows]) -> _Areas:
-    """Measure on the pixel grid; each mask is made once, as a crop of its image."""
-    t, p = pairs
-    covers = [_covers(objects, rows) for objects, rows in ((truth, t), (predictions, p))]
-    matched = [(covers[0][i], covers[1][j]) for i, j in zip(t.tolist(), p.tolist(), strict=True)]
-    shared = np.array([shared_px(a, b) for a, b in matched], np.float64)
-    return shared, *(np.array([pair[side].area for pair in matched], np.float64) for side in (0, 1))  # type: ignore[return-value]
+    """Measure on the pixel grid; each mask is made once."""
+    sizes = canvases(truth, predictions)
+    (first, t), (second, p) = _pixels(truth, pairs[0], sizes), _pixels(predictions, pairs[1], sizes)
+    shared = overlaps(first, second, (t, p))
+    return shared, first.areas[t].astype(np.float64), second.areas[p].astype(np.float64)
 
 
-def _covers(objects: Annotations, rows: _Rows) -> dict[int, Cover]:
-    sizes = objects.images.sizes
-    return {
-        row: cover_of(
-            None if objects.outlines is None else objects.outlines[row],
-            objects.boxes[row],
-            (int(sizes[objects.image[row], 0]), int(sizes[objects.image[row], 1])),
-        )
-        for row in np.unique(rows).tolist()
-    }
+def _pixels(objects: Annotations, rows: _Rows, sizes: NDArray[np.int64]) -> tuple[Spans, _Rows]:
+    """Return the pixels of the objects among ``rows``, and which of them each row is."""
+    chosen, places = np.unique(rows, return_inverse=True)
+    objects = objects.rows(chosen)
+    outlines: NDArray[np.object_] = shapely.box(*objects.boxes.T)
+    if objects.outlines is not None:
+        drawn = np.array([outline is not None for outline in objects.outlines], bool)
+        outlines[drawn] = objects.outlines[drawn]
+    return spans(masks_of(replace(objects, outlines=outlines), sizes, "objects")), places

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError
 from d2det_geo.metrics.outcome import Outcome
 from d2det_geo.pipeline.error_layer import check_error_layer, write_errors
@@ -98,7 +100,11 @@ def _remarks(outcome: Outcome) -> list[str]:
     if counts["truths"] == 0:
         ignored = counts["truths_ignored"]
         reason = f"all {ignored} objects of the truth are ignored" if ignored else "the truth has no objects"
-        return [f"{reason}: the metrics are undefined"]
+        demanded = np.count_nonzero(outcome.verdicts.recall_denominator())
+        if not demanded:
+            return [f"{reason}: the metrics are undefined"]
+        asked = f"ap and ar of {outcome.protocol} still ask for {demanded} of them; the other metrics are undefined"
+        return [f"{reason}: {asked}"]
     remarks = []
     if counts["predictions"] == counts["predictions_ignored"] == 0:
         remarks.append("there are no predictions: nothing is found, and precision is undefined")
@@ -106,9 +112,10 @@ def _remarks(outcome: Outcome) -> list[str]:
         remarks.append("no prediction that counts reaches the score threshold: recall is 0, precision is undefined")
     strange = [name for name, item in outcome.per_class.items() if item["truths"] == 0 and item["predictions"] > 0]
     if strange and not outcome.verdicts.pooled:
+        count = sum(int(outcome.per_class[name]["predictions"]) for name in strange)
         remarks.append(
-            f"the truth has no objects of class {', '.join(strange)}: their predictions are counted "
-            "under that class, and in none of the metrics"
+            f"the truth has no objects of class {', '.join(strange)}: their {count} predictions are counted under that "
+            "class, and in none of the metrics; among errors they are 'class not in the truth', beside precision"
         )
     return remarks
 

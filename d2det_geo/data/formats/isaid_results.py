@@ -21,7 +21,7 @@ from d2det_geo.data.formats.json_file import load_json, parse_json
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.zip_file import opened_zip, unpacked
 from d2det_geo.errors import InputError
-from d2det_geo.runs import whole_counts
+from d2det_geo.runs import of_lengths, whole
 from d2det_geo.vector.repair import without_holes
 
 MEMBER = "instance_result.json"
@@ -98,15 +98,15 @@ def _rows(predictions: Annotations, numbers: NDArray[np.int64]) -> Iterator[str]
     for start in range(0, len(predictions), _AT_ONCE):
         part = predictions.rows(np.arange(start, min(start + _AT_ONCE, len(predictions))))
         sizes = part.images.sizes[part.image]
-        texts = whole_counts([_runs(part, row, sizes[row]) for row in range(len(part))], sizes)
+        masks = whole([_runs(part, row, sizes[row]) for row in range(len(part))], sizes)
         scores = np.ones(len(part)) if part.scores is None else part.scores
         columns = (part.images.ids[part.image], numbers[part.labels], scores, sizes)
-        rows = zip(texts, *(column.tolist() for column in columns), strict=True)
+        rows = zip(masks, *(column.tolist() for column in columns), strict=True)
         yield (",\n" if start else "\n") + ",\n".join(json.dumps(_row(*values)) for values in rows)
 
 
-def _row(counts: bytes, image: int, category: int, score: float, size: list[int]) -> dict[str, Any]:
-    mask = {"size": size[::-1], "counts": counts.decode("ascii")}
+def _row(runs: Runs, image: int, category: int, score: float, size: list[int]) -> dict[str, Any]:
+    mask = {"size": size[::-1], "counts": runs.counts.decode("ascii")}
     return {"image_id": image, "category_id": category, "segmentation": mask, "score": score}
 
 
@@ -124,7 +124,7 @@ def _runs(part: Annotations, row: int, size: NDArray[np.int64]) -> Runs:
         return outline
     rings = [shapely.get_coordinates(part.exterior)[:-1].ravel() for part in _parts(outline)]
     if not rings:
-        return Runs(0, 0, width, height, coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))["counts"])
+        return of_lengths([width * height], width, height)
     packed = coco_mask.merge(coco_mask.frPyObjects([ring.tolist() for ring in rings], height, width))
     return Runs(0, 0, width, height, packed["counts"])
 

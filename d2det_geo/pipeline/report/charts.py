@@ -64,9 +64,14 @@ def precision_traces(curves: NDArray[np.float64], names: Sequence[str], main: in
         else:
             line["dash"] = ("solid", "dash", "dot")[index // COLOURS % 3]
         traces.append(
-            _trace(RECALLS_101, curve, name=name, line=line, opacity=opacity, hovertemplate=_HOVER, mode="lines")
+            _trace(RECALLS_101, curve, name=plain(name), line=line, opacity=opacity, hovertemplate=_HOVER, mode="lines")
         )
     return traces
+
+
+def plain(text: str) -> str:
+    """Escape what plotly would take for markup: it makes links and styles of the names of lines."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 _HOVER = "recall %{x:.2f}<br>precision %{y:.3f}"

@@ -33,7 +33,8 @@ _MEANING = {
 
 def errors_section(compared: Compared, errors: Errors) -> Html:
     """Show what each kind of error costs."""
-    breakdown = break_down(compared)
+    kinds = _kinds(compared)
+    breakdown = break_down(compared, kinds)
     known = _known(breakdown.precision[:, 0])
     if not known:
         return section("What errors cost", "errors", paragraph("There is no object to find: nothing can be said."))
@@ -47,8 +48,8 @@ def errors_section(compared: Compared, errors: Errors) -> Html:
         "COCO's analysis, as in Figure 5 of the D2Det paper: the area under each curve as one kind of error more is"
         " forgiven. The wider the band of a colour, the more that kind of error costs."
     )
-    if _equal(breakdown):
-        note += " The classes have no supercategories, so Sim equals Loc."
+    if kinds is None and len(compared.classes) > 1:
+        note += " The truth names no supercategories, so Sim equals Loc."
     beside = element("div", plot, _steps(breakdown), class_="beside")
     folded = details("Areas of each class", table("Area under each curve", head, rows, sortable=True))
     return section("What errors cost", "errors", paragraph(note), beside, folded, _causes(compared, errors))
@@ -56,6 +57,8 @@ def errors_section(compared: Compared, errors: Errors) -> Html:
 
 def curves_section(compared: Compared) -> Html:
     """Show precision over recall: of all classes at one IoU, and of each at all of them."""
+    if not compared.classes:
+        return Html("")
     verdicts = compared.outcome.verdicts
     curves = np.stack([_curves(compared, row) for row in range(len(verdicts.thresholds))], axis=1)
     known, main = _known(curves[:, 0]), compared.operating_row
@@ -166,9 +169,9 @@ def _known(curves: NDArray[np.float64]) -> list[int]:
     return known
 
 
-def _equal(breakdown: Breakdown) -> bool:
-    loc, sim = (breakdown.precision[:, STEPS.index(step)] for step in ("Loc", "Sim"))
-    return bool(np.array_equal(loc, sim, equal_nan=True))
+def _kinds(compared: Compared) -> tuple[str, ...] | None:
+    """Return the supercategories of the classes judged; None where none are named, or all classes are one."""
+    return compared.truth.supercategories if compared.classes == compared.truth.classes else None
 
 
 def _steps(breakdown: Breakdown) -> Html:

@@ -1,14 +1,14 @@
 "use strict";
 (() => {
-  // Colours in the data of charts are names of the style, so that charts change with it.
-  const coloured = (value, style) => {
+  // Colours in the data of charts are names of the style, so that charts change with it. Names of classes are not.
+  const coloured = (value, style, key = "") => {
     if (typeof value === "string") {
-      const name = /^var\((--[\w-]+)\)$/.exec(value);
+      const name = /color$/.test(key) && /^var\((--[\w-]+)\)$/.exec(value);
       return name ? style.getPropertyValue(name[1]).trim() : value;
     }
-    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((item) => coloured(item, style));
+    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((item) => coloured(item, style, key));
     if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style)]));
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style, key)]));
     }
     return value;
   };
