@@ -358,7 +358,7 @@ def test_numbered_classes_get_names(tmp_path):
     Image.new("L", (60, 40)).save(tmp_path / "a.png")
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "a.txt").write_text("1 0.5 0.5 0.1 0.1\n")
-    options = ("--from", "yolo", "--to", "coco", "--images", tmp_path, "--classes", "car, boat")
+    options = ("--from", "yolo", "--to", "coco", "--images", tmp_path, "--class-names", "car, boat")
     result = run(tmp_path / "rows", tmp_path / "out.json", *options)
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "out.json").read_text())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
-from d2det_geo.data.formats.registry import format_named
+from d2det_geo.data.formats.registry import check_merging, format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
 from d2det_geo.metrics.classes import kinds_of
 
@@ -79,6 +79,8 @@ def convert_file(
     """
     target = format_named(formats[1], "write" if truth is None else "write_results")
     write = target.write if truth is None else target.write_results
+    if reading.merge_patches:
+        check_merging(None if truth is None else formats[0])
     with _output(out, overwrite=overwrite) as fresh:
         annotations = _read(source, formats[0], reading, truth)
         annotations = _renamed(annotations, class_map or {})
