@@ -22,7 +22,7 @@ from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.zip_file import opened_zip, unpacked
 from d2det_geo.errors import InputError
 from d2det_geo.runs import of_lengths, whole
-from d2det_geo.vector.repair import without_holes
+from d2det_geo.vector.repair import parts_without_holes
 
 MEMBER = "instance_result.json"
 """In the zip. No source says what the server wants it to be called; users call the zip ``instance_result.zip``."""
@@ -122,16 +122,9 @@ def _runs(part: Annotations, row: int, size: NDArray[np.int64]) -> Runs:
         if min(outline.x, outline.y, width - outline.x - outline.width, height - outline.y - outline.height) < 0:
             raise InputError(f"{name}: a mask of {outline.width} x {outline.height} px leaves the image; correct it")
         return outline
-    rings = [shapely.get_coordinates(part.exterior)[:-1].ravel() for part in _parts(outline)]
+    parts, _ = parts_without_holes(filled([outline]))
+    rings = [shapely.get_coordinates(piece.exterior)[:-1].ravel() for piece in parts]
     if not rings:
         return of_lengths([width * height], width, height)
     packed = coco_mask.merge(coco_mask.frPyObjects([ring.tolist() for ring in rings], height, width))
     return Runs(0, 0, width, height, packed["counts"])
-
-
-def _parts(outline: shapely.Geometry) -> NDArray[np.object_]:
-    parts: NDArray[np.object_] = shapely.get_parts(outline)
-    if not shapely.get_num_interior_rings(parts).any():
-        return parts
-    solid = shapely.get_parts(shapely.make_valid(parts))
-    return filled([piece for part in solid if part.geom_type == "Polygon" for piece in without_holes(part)])
