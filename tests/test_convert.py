@@ -292,6 +292,38 @@ def test_names_that_lead_out_are_refused(tmp_path, name, target):
     assert sorted(item.name for item in tmp_path.iterdir()) == ["truth.json"]
 
 
+@pytest.mark.parametrize("name", ["./", ".", "a/", "a\x00.png", "a\x01.png", "a\n.png", "a\u2028.png", "\ud800.png"])
+@pytest.mark.parametrize("target", ["coco", "voc", "yolo", "dota", "visdrone"])
+def test_names_that_no_file_can_have_are_refused(tmp_path, name, target):
+    path = tmp_path / "truth.json"
+    content = {"images": [{"id": 1, "file_name": name, "width": 9, "height": 9}], "annotations": [], "categories": []}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"truth\.json: image name '.*' is no name of a file; rename the image"):
+        convert_file(path, tmp_path / "out", formats=("coco", target), reading=Reading())
+    content["images"][0]["file_name"], content["categories"] = "a.png", [{"id": 1, "name": f"x{name}\x02"}]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"truth\.json: class 'x.*' holds what no text file can hold"):
+        convert_file(path, tmp_path / "out", formats=("coco", target), reading=Reading())
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["truth.json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("M0203/img000001.jpg", "M0203/img000004.jpg"), "M0203 will have 1,007 frames instead of 2"),
+        (("X/img000001.jpg", "X/img000002.jpg", "X/img000003.jpg"), "X will have 2 frames instead of 3"),
+        (("X/img000001.jpg", "X/img000005.jpg"), "X will have 5 frames instead of 2"),
+        (("X/img000001.jpg", "X/img000002.jpg"), ""),
+    ],
+)
+def test_frames_that_uavdt_does_not_tell_are_told(names, told):
+    known = annotations([{"image": 1, "box": (1, 2, 3, 4), "label": 0}], images(*names), ("car",))
+    expected = [f"UAVDT's files do not list frames: read again, {told}"] if told else []
+    assert fitted(known, FORMATS["uavdt"], "uavdt")[1] == expected
+    assert fitted(replace(known, scores=np.ones(1)), FORMATS["uavdt"], "uavdt")[1] == []
+    assert fitted(known, FORMATS["coco"], "coco")[1] == []
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -326,7 +358,7 @@ def test_numbered_classes_get_names(tmp_path):
     Image.new("L", (60, 40)).save(tmp_path / "a.png")
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "a.txt").write_text("1 0.5 0.5 0.1 0.1\n")
-    options = ("--from", "yolo", "--to", "coco", "--images", tmp_path, "--classes", "car, boat")
+    options = ("--from", "yolo", "--to", "coco", "--images", tmp_path, "--class-names", "car, boat")
     result = run(tmp_path / "rows", tmp_path / "out.json", *options)
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "out.json").read_text())

@@ -516,3 +516,15 @@ def test_rings_that_close_themselves_twice_come_back(truth, tmp_path):
     known = truth(document(*(box(0, 0, 9, 9, segmentation=[ring]) for ring in rings)))
     coco_write.write(known, tmp_path / "back.json")
     assert_same(coco.read(tmp_path / "back.json", Reading()), known)
+
+
+@pytest.mark.parametrize("side", [10**12, 10**18, 1_000_001])
+def test_sides_of_images_are_bounded(truth, side):
+    content = document(box(1, 2, 3, 4))
+    content["images"] = [IMAGES[0], IMAGES[1] | {"width": side}]
+    with pytest.raises(InputError, match=rf"images\[1\]\.width must be an integer of 1 to 1e\+06, px, got {side}"):
+        truth(content)
+    content = document(box(1, 2, 3, 4, segmentation={"size": [side, side], "counts": [side * side]}))
+    content["images"] = [{"id": row["id"], "file_name": row["file_name"]} for row in IMAGES]
+    with pytest.raises(InputError, match=r"annotations\[0\]\.segmentation\.size must be"):
+        truth(content)

@@ -25,7 +25,6 @@ TruthFormat = Annotated[
 PredFormat = Annotated[str | None, typer.Option(metavar="F", help="Format of the predictions.")]
 Images = Annotated[Path | None, typer.Option(metavar="DIR", help="The images, for formats without names or sizes.")]
 Split = Annotated[str | None, typer.Option(metavar="train|test", help="Of UAVDT, where one folder holds both.")]
-Classes = Annotated[str, typer.Option(metavar="A,B", help="Names of numbered classes.", show_default=False)]
 Score = Annotated[
     float | None, typer.Option(metavar="S", help="Of precision, recall, F1.  [default: where F1 is best]")
 ]
@@ -81,7 +80,7 @@ def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
         **{name: value for name, value in arguments.items() if name not in _OTHERS},
         "class_map": texts.parse_class_map(arguments["class_map"]),
         "ignore": texts.parse_names(arguments["ignore"]),
-        "classes": texts.parse_names(arguments["classes"]),
+        "class_names": texts.parse_names(arguments["class_names"]),
         "max_dets": _numbers("--max-dets", arguments["max_dets"], int),
         "sizes": _numbers("--size-bins", arguments["size_bins"], float),
         "page": arguments["report"],

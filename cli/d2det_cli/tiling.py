@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from d2det_cli import texts
 from d2det_cli.progress import ProgressMode, progress
 from d2det_cli.say import print_json, say
 from d2det_geo.errors import UsageError
@@ -119,8 +120,7 @@ def data_set(
     """Cut a data set; ``data`` holds the fields of ``SetToTile``."""
     from d2det_geo.pipeline.tile_set import SetToTile, tile_set
 
-    names = tuple(name.strip() for name in data["class_names"].split(",") if name.strip())
-    target = SetToTile(source, **{**data, "class_names": names})
+    target = SetToTile(source, **{**data, "class_names": texts.parse_names(data["class_names"])})
     with progress(how.show, "tile", quiet=how.quiet) as report:
         summary = tile_set(target, out, workers=workers, overwrite=overwrite, resume=resume, progress=report)
     if how.as_json:

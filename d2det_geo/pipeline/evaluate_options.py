@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from d2det_geo.data.formats.registry import check_merging
 from d2det_geo.errors import UsageError
 from d2det_geo.metrics.dota import Version
 from d2det_geo.metrics.outcome import Iou
@@ -61,10 +62,12 @@ class EvaluateOptions:
     pred_format: str | None = None
     images: Path | None = None
     """Folder of the images, for formats that lack their names or sizes."""
-    classes: Sequence[str] = ()
+    class_names: Sequence[str] = ()
     """Names of the classes, for formats that number them."""
     split: Literal["train", "test"] | None = None
     """Of UAVDT, where one folder holds both; None is all there is."""
+    merge_patches: bool = False
+    """Detections of DOTA's patches: bring them to the whole images, and merge what overlaps there."""
     max_dets: Sequence[int] = ()
     """Caps of detections, ascending; none means the protocol's own."""
     dota_version: str | None = None
@@ -107,6 +110,8 @@ class EvaluateOptions:
             raise UsageError(f"--ci {self.ci}: give a percentage between 0 and 100, such as 95")
         if self.split not in (None, "train", "test"):
             raise UsageError(f"--split {self.split}: UAVDT has the splits train and test")
+        if self.merge_patches:
+            check_merging(self.formats[1])
         self._check_ground()
         self._check_read()
         self._check_caps()

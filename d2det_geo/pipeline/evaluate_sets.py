@@ -31,10 +31,11 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
     truth_format, pred_format = options.formats
     reading = Reading(
         images=options.images,
-        class_names=tuple(options.classes),
+        class_names=tuple(options.class_names),
         class_field=options.class_field,
         raster=options.scene,
         split=options.split or _part(truth_path, pred_path, truth_format),
+        merge_patches=options.merge_patches,
     )
     if reading.split != options.split:
         reading.notices.append(f"{truth_path}: holds both parts of UAVDT; the {reading.split} sequences are judged")

@@ -20,7 +20,7 @@ from d2det_geo.data.images import LabelledImage
 from d2det_geo.data.towns import town_images
 from d2det_geo.data.truth import ClassMap
 from d2det_geo.data.vector import labelled_scene
-from d2det_geo.errors import InputError
+from d2det_geo.errors import InputError, UsageError
 
 Tell = Callable[[str], None]
 
@@ -73,6 +73,7 @@ def open_source(source: Source, config: Config, tell: Tell | None = None) -> Seq
                 class_map=class_map,
                 gsd_m=data.gsd_m,
                 image_gsd_m=source.gsd_m,
+                tell=tell,
             )
         case DatasetSource():
             return _dataset(source, class_map, data.gsd_m, tell or (lambda text: None))
@@ -84,10 +85,14 @@ def open_source(source: Source, config: Config, tell: Tell | None = None) -> Seq
 
 
 def _dataset(source: DatasetSource, class_map: ClassMap, gsd_m: float | None, tell: Tell) -> list[LabelledImage]:
+    if source.format == "vector":
+        raise UsageError(
+            f"{source.path}: a vector file over a scene is a source of kind geo; give its scene and labels"
+        )
     reading = Reading(images=source.images, class_names=source.class_names, exact=source.exact, split=source.split)
     annotations = cast(Read, format_named(source.format, "read").read)(source.path, reading)
     for notice in reading.notices:
-        tell(f"{source.path}: {notice}")
+        tell(notice if notice.startswith(str(source.path)) else f"{source.path}: {notice}")
     return labelled_images(
         chosen_images(annotations, _used(source, annotations, tell)),
         source.images,

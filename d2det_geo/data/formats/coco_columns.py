@@ -56,6 +56,9 @@ def _sizes(rows: Rows, names: list[str], folder: Path | None) -> NDArray[np.int6
     sizes = np.zeros((len(rows), 2), np.int64)
     chosen = rows.chosen(stated)
     sizes[stated] = np.column_stack([chosen.integers("width", least=1), chosen.integers("height", least=1)])
+    for axis, key in enumerate(("width", "height")):
+        if (sizes[:, axis] > FARTHEST).any():
+            raise rows.wrong(int(np.argmax(sizes[:, axis])), key, f"an integer of 1 to {FARTHEST:g}, px")
     if folder is not None:
         for row in np.flatnonzero(sizes[:, 0] == 0).tolist():
             sizes[row] = image_size(inside(folder, names[row], rows.place(row, "file_name")))

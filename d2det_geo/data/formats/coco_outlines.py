@@ -146,7 +146,9 @@ def _sizes(rows: Rows, known: list[list[int]]) -> list[list[int]]:
 
 
 def _is_size(size: Any) -> bool:
-    return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+    return (
+        isinstance(size, list) and len(size) == 2 and all(type(side) is int and 0 < side <= FARTHEST for side in size)
+    )
 
 
 def _mask(counts: Any, size: list[int], rows: Rows, row: int) -> Runs:

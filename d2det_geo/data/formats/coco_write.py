@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Images, Runs
 from d2det_geo.data.formats.coco import REGION_CLASS
-from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.errors import InputError
 from d2det_geo.runs import DamagedError, measured, whole
-from d2det_geo.vector.repair import without_holes
+from d2det_geo.vector.repair import parts_without_holes
 
 _AT_ONCE = 10_000  # rows turned into text at once
 
@@ -187,14 +186,7 @@ def _sizes(part: Annotations, masks: NDArray[np.intp]) -> NDArray[np.int64]:
 
 def _rings(polygons: NDArray[np.object_]) -> list[list[list[float]]]:
     """Turn (Multi)Polygons into rings, closed only where their last point would be taken for the closing one."""
-    parts, owners = shapely.get_parts(polygons, return_index=True)
-    holed = shapely.get_num_interior_rings(parts) > 0
-    if holed.any():
-        pieces = [
-            without_holes(shapely.make_valid(part)) if cut else [part] for part, cut in zip(parts, holed, strict=True)
-        ]
-        owners = np.repeat(owners, [len(piece) for piece in pieces])
-        parts = filled([part for piece in pieces for part in piece])
+    parts, owners = parts_without_holes(polygons)
     points, rings = shapely.get_coordinates(shapely.get_exterior_ring(parts), return_index=True)
     ends = np.searchsorted(rings, np.arange(len(parts)), side="right")
     flat = points.ravel().tolist()

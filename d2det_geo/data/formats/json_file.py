@@ -56,8 +56,8 @@ def parse_json(data: bytes, path: Path | str, what: str) -> Any:
         raise InputError(f"{path}: Invalid JSON ({error!s:.80}); give the path of {what}") from error
 
 
-def check_memory(size: int, path: Path | str) -> None:
-    """Refuse JSON of so many bytes that would not fit into the memory that is free.
+def check_memory(size: int, path: Path | str, kind: str = "JSON") -> None:
+    """Refuse text of so many bytes, JSON or tables, that would not fit into the memory that is free.
 
     Raises:
         InputError: names it.
@@ -65,8 +65,8 @@ def check_memory(size: int, path: Path | str) -> None:
     needed, free = size * _MEMORY, psutil.virtual_memory().available
     if needed > free:
         raise InputError(
-            f"{path}: reading its {needed / _MEMORY / 1e9:.1f} GB of JSON takes up to {needed / 1e9:.0f} GB of memory, "
-            f"and {free / 1e9:.1f} GB are free; split it by images, or use a machine with more"
+            f"{path}: reading its {needed / _MEMORY / 1e9:.1f} GB of {kind} takes up to {needed / 1e9:.0f} GB of "
+            f"memory, and {free / 1e9:.1f} GB are free; split it by images, or use a machine with more"
         )
 
 

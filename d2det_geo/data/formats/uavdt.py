@@ -133,8 +133,8 @@ def _images(parts: list[_Sequence], known: Mapping[str, NDArray[np.bool_]]) -> I
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:
     """Read detections of the frames of a truth.
 
-    All rows count, whatever their score, also without width or height. A category that is missing or none of the truth's classes becomes label 0
-    with ``columns["category_known"]`` False: the pooled protocol asks for none.
+    All rows count, whatever their score, also those without width or height. A category that is missing or none of the
+    truth's classes becomes label 0 with ``columns["category_known"]`` False: the pooled protocol asks for none.
 
     Args:
         path: folder of ``<sequence>.txt``, the one of a detector: ``RES_DET/<detector>``.

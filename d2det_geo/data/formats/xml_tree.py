@@ -33,8 +33,8 @@ def read_xml(path: Path) -> Element:
     """Read the root element of a file; attributes are left out.
 
     Raises:
-        InputError: unreadable, not XML, in an encoding expat does not know, or with a document type: it could define entities, which blow up or name other
-            files.
+        InputError: unreadable, not XML, in an encoding expat does not know, or with a document type: it could define
+            entities, which blow up or name other files.
     """
     top = Element("", 0)
     stack = [top]
