@@ -67,14 +67,17 @@ def _job(triple: Triple, book: int, folder: str) -> SceneJob:
     width, height = image_size(triple.image)
     inputs = tuple(path for path in (triple.image, triple.ids, triple.colours) if path is not None)
     if min(width, height) <= SIZE:
-        return SceneJob(book, 1, inputs, partial(_copy, triple, (width, height), folder))
+        return SceneJob(book, 1, (width, height), inputs, partial(_copy, triple, (width, height), folder))
     windows = tuple(scene_windows(width, height, SIZE, OVERLAP))
-    return SceneJob(book, len(windows), inputs, partial(_cut, triple, windows, folder))
+    return SceneJob(book, len(windows), (width, height), inputs, partial(_cut, triple, windows, folder))
 
 
 def _copy(triple: Triple, size: tuple[int, int], folder: str, out: Path) -> Iterator[ChipRow]:
-    """Take an image that is not larger than a chip in both directions as it is."""
+    """Take an image that is not larger than a chip in both directions as it is, once it was decoded."""
     stem = triple.image.stem
+    with open_dataset(triple.image) as image:  # what cannot be cut must not pass because it is small
+        photograph = Scroll(image, rgb=True)
+        photograph.rows(0, image.height)
     shutil.copyfile(triple.image, out / folder / f"{stem}.png")
     row = _image(triple, stem, Window(0, 0, *size))
     if triple.ids is None or triple.colours is None:
