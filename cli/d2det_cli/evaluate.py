@@ -22,6 +22,7 @@ def evaluate(
     class_map: options.ClassMap = "",
     ignore: options.Ignore = "",
     class_field: options.ClassField = "class",
+    pred_class_field: judging.PredClassField = None,
     score: judging.Score = None,
     max_dets: judging.MaxDets = "",
     dota_version: judging.DotaVersion = None,

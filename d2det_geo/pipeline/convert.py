@@ -19,6 +19,7 @@ from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
 from d2det_geo.data.formats.registry import format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+from d2det_geo.pipeline.apart import check_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def convert_file(
     """
     target = format_named(formats[1], "write" if truth is None else "write_results")
     write = target.write if truth is None else target.write_results
+    check_apart(out, {"input": source, "truth": truth and truth.path, "--images": reading.images})
     with _output(out, overwrite=overwrite) as fresh:
         annotations = _read(source, formats[0], reading, truth)
         annotations = _renamed(annotations, class_map or {})
