@@ -45,6 +45,7 @@ def tile(
     if devkit is None and format is None:
         only_sets = {"--images": images, "--class-names": class_names, "--devkit-ids": devkit_ids}
         tiling.refuse({**only_sets, "--workers": workers, "--resume": resume}, "--devkit or --from")
+        tiling.refuse_set(Path(scene))
         cut = {"labels": labels, "aoi": aoi, "class_field": class_field, "chip_size": chip_size, "overlap": overlap}
         tiling.scene(scene, out, cut, how, overwrite=overwrite)
         return

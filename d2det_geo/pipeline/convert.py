@@ -75,7 +75,7 @@ def convert_file(
     """
     target = format_named(formats[1], "write" if truth is None else "write_results")
     write = target.write if truth is None else target.write_results
-    check_apart(out, {"input": source, "truth": truth and truth.path, "--images": reading.images})
+    check_apart(out, {"input": source, "truth": None if truth is None else truth.path, "--images": reading.images})
     with _output(out, overwrite=overwrite) as fresh:
         annotations = _read(source, formats[0], reading, truth)
         annotations = _renamed(annotations, class_map or {})

@@ -19,7 +19,13 @@ from d2det_geo.vector.readers import Aoi, read_aoi, read_objects, reading_notice
 
 _CLASS = "class"  # the attribute d2det writes
 _ONLY_CLASS = "object"
-_SCORES = ("score", "confidence", "probability")  # what tools call it, the surest first
+_SCORES = (
+    "score",
+    "confidence",
+    "probability",
+    "probabilit",
+    "prob",
+)  # what tools call it, the surest first; a Shapefile has 10 letters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +111,10 @@ def read_layers(
     truth, pred = read_objects(truth_path), read_objects(pred_path)
     # Whether GeoJSON is in pixels shows in the pair: a few objects near the origin could be longitude and latitude.
     if _in_pixels(pred) and not _in_pixels(truth):
+        _check_pixels(pred, pred_path, truth, truth_path)
         truth = read_objects(truth_path, crs="pixels")
     elif _in_pixels(truth) and not _in_pixels(pred):
+        _check_pixels(truth, truth_path, pred, pred_path)
         pred = read_objects(pred_path, crs="pixels")
     notices = [*reading_notices(truth, truth_path), *reading_notices(pred, pred_path)]
     own_crs = truth.crs if len(truth) else pred.crs
@@ -136,6 +144,16 @@ def read_layers(
 
 def _in_pixels(frame: gpd.GeoDataFrame) -> bool:
     return len(frame) > 0 and frame.crs is None
+
+
+def _check_pixels(bare: gpd.GeoDataFrame, path: Path, other: gpd.GeoDataFrame, other_path: Path) -> None:
+    """Refuse a file without CRS whose coordinates may be longitude and latitude as well, beside one that is in them."""
+    ends = np.abs(bare.total_bounds).reshape(2, 2).max(axis=0)
+    if len(other) and other.crs.is_geographic and ends[0] <= 180 and ends[1] <= 90:
+        raise InputError(
+            f"{path}: has no CRS, and its coordinates may be longitude and latitude like those of {other_path};"
+            " write it with its CRS, or both in pixels to files such as GPKG without one"
+        )
 
 
 def _common_crs(

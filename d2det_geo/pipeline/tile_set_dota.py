@@ -49,9 +49,12 @@ def plan_dota(folder: Path, size: int, overlap: int) -> Plan:
     scenes: list[SceneJob] = []
     books: list[Book] = []
     folders: list[str] = []
+    notices: list[str] = []
     for index, (split, path) in enumerate(splits_of(folder).items()):
         place = "" if path == folder else f"{split}/"
         truth = _truth(path)
+        if truth is None and split != "test":
+            notices.append(f"{path}: has no labelTxt; its chips have no annotations")
         folders += [f"{place}images"] if truth is None else [f"{place}images", f"{place}labelTxt"]
         categories = tuple(enumerate(() if truth is None else truth.classes, start=1))
         description = f"DOTA {split} as its devkit cuts it, {size} px with {overlap} px of overlap"
@@ -62,7 +65,7 @@ def plan_dota(folder: Path, size: int, overlap: int) -> Plan:
             labels = () if truth is None else (path / "labelTxt" / f"{scene.path.stem}.txt",)
             scenes.append(SceneJob(index, len(windows), (scene.path, *labels), partial(_cut, scene, windows)))
     settings = {"devkit": "dota", "chip_size": size, "overlap": overlap}
-    return Plan(tuple(scenes), tuple(books), tuple(folders), settings)
+    return Plan(tuple(scenes), tuple(books), tuple(folders), settings, tuple(notices))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
