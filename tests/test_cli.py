@@ -502,7 +502,7 @@ def test_a_bug_keeps_its_traceback(workplace, monkeypatch):
     def broken(*_, **__):
         return 1 / 0
 
-    monkeypatch.setattr("d2det_geo.pipeline.evaluate.evaluate_files", broken)
+    monkeypatch.setattr("d2det_geo.pipeline.evaluate.score_files", broken)
     result = CliRunner().invoke(app, ["evaluate", "--truth", "a", "--pred", "b"])
     assert isinstance(result.exception, ZeroDivisionError)
 

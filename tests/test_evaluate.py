@@ -291,11 +291,14 @@ def test_a_named_class_field_must_exist(files):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "map"}, "protocol 'map' is unknown; choose one of coco, dota-task1, .*, geo, .*, voc"),
-        ({"iou": "mask"}, "iou 'mask': protocol geo compares by segm or bbox"),
+        ({"protocol": "map"}, "--protocol map: is unknown; choose one of coco, dota-task1, .*, geo, .*, voc"),
+        ({"iou": "mask"}, "--iou mask: protocol geo compares by segm or bbox"),
         ({"protocol": "uavdt", "iou": "segm"}, "protocol uavdt compares by bbox"),
-        ({"score": math.nan}, "score must be a finite number, got nan"),
-        ({"protocol": "coco", "aoi": Path("a.geojson")}, "aoi needs protocol geo"),
+        ({"score": math.nan}, "--score nan: give a finite number"),
+        ({"protocol": "coco", "aoi": Path("a.geojson")}, "--aoi needs protocol geo"),
+        ({"protocol": "coco", "max_dets": (1.5, 10)}, "--max-dets 1.5,10: give rising numbers"),
+        ({"protocol": "coco", "max_dets": (math.nan,)}, "--max-dets nan: give rising numbers"),
+        ({"protocol": "coco", "sizes": (0, 50)}, "--size-bins needs protocol geo"),
     ],
 )
 def test_options_that_make_no_sense(files, options, message):

@@ -121,6 +121,12 @@ def test_rings_stay_as_they_are(truth):
     assert [outline.is_valid for outline in found.outlines] == [False, False, True]
 
 
+def test_objects_may_be_flat_as_one_of_coco_is(truth):
+    found = truth(document(box(296.5, 10, 1, 0), box(3, 4, 0, 5)))
+    assert found.boxes.tolist() == [[296.5, 10, 297.5, 10], [3, 4, 3, 9]]
+    assert not found.ignored.any()
+
+
 def test_regions_are_crowds_of_their_own_class(truth):
     classes = [{"id": 1, "name": "car"}, {"id": 4, "name": "ignore"}, {"id": 6, "name": "boat"}]
     rows = [box(1, 1, 2, 2, category=6), box(0, 0, 9, 9, category=4, iscrowd=1), box(1, 1, 3, 3, category=1)]
@@ -240,7 +246,7 @@ ROWS = [  # of truth and of results
 ]
 TRUTH_ROWS = [
     *ROWS,
-    (box(1, 2, 0, 4), r"\.bbox must be .*greater than 0, got \[1, 2, 0, 4\]"),
+    (box(1, 2, -1, 4), r"\.bbox must be .*at least 0, got \[1, 2, -1, 4\]"),
     (box(1, 2, 3, 4, iscrowd=2), r"\.iscrowd must be 0 or 1, got 2"),
     (box(1, 2, 3, 4, iscrowd="no"), r"\.iscrowd must be 0 or 1, got 'no'"),
     (box(1, 2, 3, 4, ignore=[1]), r"\.ignore must be 0 or 1, got \[1\]"),
@@ -463,6 +469,23 @@ def test_holes_are_cut_open(tmp_path):
     (outline,) = coco.read(tmp_path / "gt.json", Reading()).outlines
     assert outline.area == 375
     assert shapely.equals(shapely.union_all(shapely.get_parts(outline)), ring)
+
+
+def test_supercategories_are_read_and_come_back(truth, tmp_path):
+    def kinds(*said):
+        classes = [{"id": place, "name": f"c{place}", **item} for place, item in enumerate(said)]
+        row = box(1, 2, 3, 4, category=0, iscrowd=1)
+        return truth(document(row, categories=classes))
+
+    assert kinds({}, {"supercategory": ""}, {"supercategory": None}).supercategories is None
+    known = kinds({"supercategory": "vehicle"}, {"supercategory": ""}, {})
+    assert known.supercategories == ("vehicle", "c1", "c2")
+    coco_write.write(known, tmp_path / "back.json")
+    assert coco.read(tmp_path / "back.json", Reading()).supercategories == known.supercategories
+    region = kinds({"name": "ignore", "supercategory": "vehicle"}, {"supercategory": "ship"})
+    assert (region.classes, region.supercategories) == (("c1",), ("ship",))
+    with pytest.raises(InputError, match=r"gt\.json: categories\[1\]\.supercategory must be a text, got 3"):
+        kinds({}, {"supercategory": 3})
 
 
 def test_regions_get_a_category_of_their_own(tmp_path):

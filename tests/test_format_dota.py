@@ -191,6 +191,13 @@ def test_each_bad_detection_is_named(folder, tmp_path, line, said):
     assert str(caught.value).startswith(f"{file}:2: {said}")
 
 
+def test_what_follows_a_dot_is_part_of_the_name(folder, tmp_path):
+    truth = read(folder, Reading())
+    put(tmp_path / "res" / "Task2_ship.txt", "P0001 0.5 1 2 3 4", "x/P0001.PNG 0.5 1 2 3 4", "P0001.7 0.5 1 2 3 4")
+    with pytest.raises(InputError, match=r"Task2_ship.txt:3: the truth has no image 'P0001.7'"):
+        read_task2(tmp_path / "res", truth, Reading())
+
+
 def test_results_that_are_not_there(folder, tmp_path):
     truth = read(folder, Reading())
     put(tmp_path / "res" / "Task2_ship.txt")
@@ -451,6 +458,6 @@ def test_merging_is_greedy_suppression(scene, threshold):
 
 def test_the_registry_knows_them():
     assert format_named("dota", "read").columns == {"difficult"}
-    assert format_named("dota", "write").holds == {"outlines", "ignored"}
+    assert format_named("dota", "write").holds == {"corners", "ignored"}
     for name in ("dota-task1", "dota-task2"):
         assert format_named(name, "read_results").write_results is not None

@@ -344,6 +344,16 @@ def test_categories_are_looked_up_by_name(tmp_path, names, numbers):
     assert truth.boxes[0].tolist() == [1, 1, 6, 5]
 
 
+def test_class_numbers_of_a_file_of_its_own_are_told(tmp_path):
+    told: list[str] = []
+    read_json(write_json(tmp_path / "val.json", document(VAL, width=30, height=20)), notices=told)
+    assert len(told) == 1
+    assert "Harbor is 1, officially 15): detections are read with the official ones" in told[0]
+    official: list[str] = []
+    read_json(write_json(tmp_path / "ship.json", document(["ship"], width=30, height=20)), notices=official)
+    assert official == []
+
+
 def test_missing_sizes_come_from_the_images(tmp_path):
     path = write_json(tmp_path / "iSAID_train.json", document(TRAIN))
     assert read_json(path).images.sizes.tolist() == [[0, 0]]

@@ -407,3 +407,97 @@ def test_the_command_tells_sets_from_scenes(folder: Path, tmp_path: Path, comman
     code, _, stderr = command(str(folder), "--out", str(tmp_path / "s.json"), "--as-set", "--on-error", "skip")
     assert code == 3
     assert "1 of 4 images failed and have no results" in stderr
+
+
+# What a format has no place for is said before the network runs
+
+
+@pytest.mark.parametrize(
+    ("format", "class_map", "words"),
+    [
+        ("visdrone", {"shed": "shed", "hall": ""}, "class 'shed' has no category in VisDrone"),
+        ("dota-task2", {"shed": "small shed", "hall": ""}, "small shed"),
+        ("isaid", {"shed": "shed", "hall": ""}, "class 'shed' .*is none of"),
+    ],
+)
+def test_classes_are_refused_before_the_network_runs(
+    folder: Path, tmp_path: Path, format: str, class_map: dict[str, str], words: str
+) -> None:
+    detector = RectangleDetector()
+    out = tmp_path / ("r.zip" if format == "isaid" else "RES")
+    with pytest.raises((InputError, UsageError), match=words):
+        predict_set(folder, out, detector, format=format, class_map=class_map)
+    assert detector.images == 0
+    assert list(tmp_path.glob("R*")) == []
+
+
+def test_names_of_images_are_refused_before_the_network_runs(folder: Path, tmp_path: Path) -> None:
+    detector = RectangleDetector()
+    with pytest.raises(InputError, match=r"c\.png: is no frame"):
+        predict_set(listing(folder), tmp_path / "RES", detector, format="uavdt", class_map={"hall": "", "shed": "Shed"})
+    assert detector.images == 0
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_killed_between_output_and_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    place = tmp_path / "M0203"
+    place.mkdir()
+    Image.fromarray(picture([(10, 10, 40, 40)])).save(place / "img000001.jpg")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("d2det_geo.pipeline.predict_set.manifest_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(place, tmp_path / "RES")
+    assert ledger_path(tmp_path / "RES").exists()
+    assert (tmp_path / "RES/M0203.txt").is_file()
+    summary = run(place, tmp_path / "RES", **{how: True})
+    assert summary.objects == 1
+    assert json.loads(manifest_path(tmp_path / "RES").read_text())["run"] == summary.run
+    assert not ledger_path(tmp_path / "RES").exists()
+
+
+# What is a sequence
+
+
+def frames_in(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.fromarray(picture([(10, 10, 40, 40)], 64, 48)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("stray", ["M0203/thumb.png", "P7.png", "M0205/cover.jpg", "M0203/img1.png"])
+def test_an_image_among_sequences_is_no_reason_to_drop_any(tmp_path: Path, stray: str) -> None:
+    for name in ("M0203", "M0301"):
+        frames_in(tmp_path / "frames" / name, "img000001.jpg")
+    path = tmp_path / "frames" / stray
+    frames_in(path.parent, path.name)
+    with pytest.raises(InputError, match=rf"{stray}: lies among frames"):
+        open_set(tmp_path / "frames")
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    for name in ("M0203", "M0301"):
+        frames_in(tmp_path / "frames" / name, "img000001.jpg")
+        (tmp_path / "frames" / name / "._img000001.png").write_bytes(b"\0\5\x16\7")
+    frames_in(tmp_path / "frames/.thumbnails", "a.png")
+    assert open_set(tmp_path / "frames").images.names.tolist() == ["M0203/img000001.jpg", "M0301/img000001.jpg"]
+    (tmp_path / "plain").mkdir()
+    frames_in(tmp_path / "plain", "a.png")
+    (tmp_path / "plain/._a.png").write_bytes(b"\0\5\x16\7")
+    assert open_set(tmp_path / "plain").images.names.tolist() == ["a.png"]
+
+
+@pytest.mark.parametrize("names", [("img1.png", "img2.png"), ("img00001.jpg",), ("img000001.JPG", "img000002.JPG")])
+def test_frames_are_taken_by_the_names_they_have(tmp_path: Path, names: tuple[str, ...]) -> None:
+    place = frames_in(tmp_path / "photos", *names)
+    found = open_set(place)
+    released = names[0].endswith(".JPG")
+    assert (found.kind, found.images.ids[0]) == (("sequences", 1) if released else ("folder", 0))
+    for one in (found, open_set(place, sequences=True)):
+        assert [one.files.decode(index).shape for index in range(len(names))] == [(3, 48, 64)] * len(names)
+    run(place, tmp_path / "RES", format="uavdt", class_map={"shed": "car", "hall": ""})
+    assert len((tmp_path / "RES/photos.txt").read_text().splitlines()) == len(names)

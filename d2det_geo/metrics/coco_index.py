@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 from hotcoco import COCO
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Runs
-from d2det_geo.errors import InputError
 from d2det_geo.metrics.box_match import sides
 from d2det_geo.metrics.curves import scores_of
-from d2det_geo.metrics.masks import polygon_masks
+from d2det_geo.metrics.image_masks import canvases, masks_of
 from d2det_geo.metrics.outcome import Iou
-from d2det_geo.runs import MOST_PIXELS, Spans, measured, spans, whole
+from d2det_geo.runs import Spans, measured, spans
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +54,7 @@ def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIn
     """
     image_ids = np.empty(len(truth.images), np.int64)
     image_ids[np.argsort(truth.images.ids, kind="stable")] = np.arange(1, len(image_ids) + 1)
-    sizes = _canvases(truth, predictions)
+    sizes = canvases(truth, predictions)
     images = [
         {"id": number, "width": width, "height": height, "file_name": str(number)}
         for number, (width, height) in zip(image_ids.tolist(), sizes.tolist(), strict=True)
@@ -91,7 +89,7 @@ def _results(
         return none, None if iou == "bbox" else spans([])
     if iou == "bbox":
         return index.load_res(columns), None
-    masks = _masks(predictions, sizes, "predictions")
+    masks = masks_of(predictions, sizes, "predictions")
     found = spans(masks)
     results = index.load_res(columns, segmentation=_documents(masks))
     results.update_anns(ids=np.arange(1, len(columns) + 1), area=found.areas)  # from boxes where both are given
@@ -107,18 +105,6 @@ def _rows_per_class(truth: Annotations) -> tuple[NDArray[np.intp], NDArray[np.in
     return rows, np.where(truth.labels[rows] == REGION, position, truth.labels[rows])
 
 
-def _canvases(truth: Annotations, predictions: Annotations) -> NDArray[np.int64]:
-    """Return ``[M, 2]`` sizes of the images; where unknown, one that holds all boxes."""
-    sizes = truth.images.sizes.reshape(-1, 2).astype(np.int64)
-    if len(sizes) == 0 or sizes.min() > 0:
-        return sizes
-    extent = np.ones_like(sizes)
-    for objects in (truth, predictions):
-        corners = np.ceil(objects.boxes.reshape(-1, 4)[:, 2:]).astype(np.int64)
-        np.maximum.at(extent, objects.image, corners)
-    return np.where((sizes > 0).all(axis=1, keepdims=True), sizes, extent)
-
-
 def _truth_masks(
     truth: Annotations, sizes: NDArray[np.int64], iou: Iou
 ) -> tuple[list[Runs] | None, NDArray[np.float64]]:
@@ -131,26 +117,11 @@ def _truth_masks(
     if truth.outlines is not None:
         outlined = np.array([outline is not None for outline in truth.outlines], bool)
     unknown = np.flatnonzero(missing & outlined)
-    masks = None if iou == "bbox" else _masks(truth, sizes, "truth")
+    masks = None if iou == "bbox" else masks_of(truth, sizes, "truth")
     if len(unknown):
-        found = _masks(truth.rows(unknown), sizes, "truth") if masks is None else [masks[row] for row in unknown]
+        found = masks_of(truth.rows(unknown), sizes, "truth") if masks is None else [masks[row] for row in unknown]
         areas[unknown] = measured(found).areas
     return masks, areas
-
-
-def _masks(annotations: Annotations, sizes: NDArray[np.int64], what: str) -> list[Runs]:
-    """Return a mask of each row over its whole image, which has one of ``sizes`` ``[M, 2]``."""
-    large = sizes.prod(axis=1) >= MOST_PIXELS
-    if large.any():
-        raise InputError(
-            f"image {annotations.images.names[large.argmax()]} has 2^32 px or more, too many for COCO masks; "
-            "cut it (d2det tile), or compare boxes (--iou bbox)"
-        )
-    outlines, sizes = _outlines(annotations, what), sizes[annotations.image]
-    crops = np.array([isinstance(outline, Runs) for outline in outlines], bool)
-    placed = iter(whole(outlines[crops].tolist(), sizes[crops], cut=True))
-    drawn = iter(polygon_masks(outlines[~crops], sizes[~crops]))
-    return [next(placed) if crop else next(drawn) for crop in crops.tolist()]
 
 
 def _documents(masks: list[Runs]) -> list[Any]:
@@ -160,24 +131,3 @@ def _documents(masks: list[Runs]) -> list[Any]:
         {"size": sizes.setdefault((mask.height, mask.width), [mask.height, mask.width]), "counts": mask.counts}
         for mask in masks
     ]
-
-
-def _outlines(annotations: Annotations, what: str) -> NDArray[np.object_]:
-    """Return an outline of every row; that of a region may be its box.
-
-    Raises:
-        InputError: an object has none.
-    """
-    outlines = np.full(len(annotations), None, object)
-    if annotations.outlines is not None:
-        outlines[:] = annotations.outlines
-    bare = np.array([outline is None for outline in outlines], bool)
-    objects = np.flatnonzero(bare & (annotations.labels != REGION))
-    if len(objects):
-        name = annotations.images.names[annotations.image[objects[0]]]
-        raise InputError(
-            f"{what}: {len(objects)} objects have a box but no outline or mask, the first in image {name}; "
-            "add segmentation, or compare boxes (--iou bbox)"
-        )
-    outlines[bare] = shapely.box(*annotations.boxes[bare].T)
-    return outlines

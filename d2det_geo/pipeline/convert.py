@@ -19,6 +19,7 @@ from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
 from d2det_geo.data.formats.registry import format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+from d2det_geo.metrics.classes import kinds_of
 from d2det_geo.pipeline.apart import check_apart
 
 
@@ -129,7 +130,8 @@ def _renamed(annotations: Annotations, class_map: Mapping[str, str]) -> Annotati
     ids = annotations.class_ids
     if ids is not None:
         ids = tuple(ids[targets.index(name)] for name in classes)
-    return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids)
+    kinds = kinds_of(annotations, targets, classes)
+    return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids, supercategories=kinds)
 
 
 def _check_names(annotations: Annotations, source: Path) -> None:
@@ -158,7 +160,14 @@ def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotat
         kind = next((text for key, text in kinds.items() if key in target.holds), "")
         made = "rectangles" if "corners" in target.holds else "boxes"
         lost.append(f"{changed} outlines {kind}became {made}: {name} cannot hold them")
-    columns = [column for column in annotations.columns if column not in {"id", *target.columns}]
+    if "id" in target.columns and np.any(annotations.columns.get("id", 1) < 1):
+        annotations = replace(annotations, columns={k: v for k, v in annotations.columns.items() if k != "id"})
+        lost.append("ids count from 1 now: evaluators of COCO take the id 0 for no match")
+    columns = [
+        column
+        for column in annotations.columns
+        if column not in {"id", *target.columns} and annotations.columns[column].any()
+    ]
     if columns and len(annotations):
         lost.append(f"{', '.join(columns)} left out: {name} has no place for them")
     return annotations, lost

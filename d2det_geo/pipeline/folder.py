@@ -15,6 +15,8 @@ from typing import Any
 from d2det_geo.errors import D2DetError, OutputExistsError, UsageError
 
 _KEY = "run.json"
+_LOCK = frozenset({"lock", "lock-journal"})
+_WORK = _LOCK | {_KEY, "new", "done", "old"}
 
 
 @contextmanager
@@ -22,7 +24,8 @@ def atomic_folder(out: Path, *, overwrite: bool, own_files: Callable[[Path], Col
     """Give an empty folder beside ``out`` to fill; it becomes ``out`` when the block ends well.
 
     Otherwise nothing is left and ``out`` is as it was. A folder is only ever replaced when all its
-    files are of an earlier output, so a mistyped path cannot cost a user's other files.
+    files are of an earlier output, so a mistyped path cannot cost a user's other files. That is looked at before the
+    block and after it, as files may be put there meanwhile.
 
     Args:
         out: the folder to make; it may exist if it is empty.
@@ -43,6 +46,7 @@ def atomic_folder(out: Path, *, overwrite: bool, own_files: Callable[[Path], Col
         fresh, old = Path(name) / "new", Path(name) / "old"
         fresh.mkdir()
         yield fresh
+        check_folder(out, overwrite=overwrite, own_files=own_files)
         _replace(out, fresh, old)
 
 
@@ -80,7 +84,8 @@ def resumable_folder(
         own_files: as ``atomic_folder``.
 
     Raises:
-        OutputExistsError: ``out`` or unfinished work is there, and is neither to be overwritten nor resumed.
+        OutputExistsError: ``out`` or unfinished work is there, and is neither to be overwritten nor resumed; or a
+            folder of other things is where the work would be.
         UsageError: the unfinished work is of another key.
         D2DetError: another process works on it, or nothing can be written there.
     """
@@ -88,6 +93,7 @@ def resumable_folder(
     work = unfinished_path(out)
     if work.exists() and not (overwrite or resume):
         raise OutputExistsError(f"{work}: left by an interrupted run; pass --resume to go on, or --overwrite")
+    _check_work(work)
     try:
         work.mkdir(exist_ok=True)
     except OSError as error:
@@ -96,6 +102,7 @@ def resumable_folder(
         unfinished = _taken_up(work, dict(key), overwrite=overwrite, resume=resume)
         try:
             yield unfinished
+            check_folder(out, overwrite=overwrite, own_files=own_files)
             _replace(out, unfinished.fresh, work / "old")
         except BaseException as error:
             if any(unfinished.done.iterdir()):
@@ -104,6 +111,19 @@ def resumable_folder(
                 shutil.rmtree(work, ignore_errors=True)
             raise
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_work(work: Path) -> None:
+    """Refuse a folder that no run made: it would be removed whole in the end."""
+    if work.is_symlink() or (work.exists() and not work.is_dir()):
+        raise OutputExistsError(f"{work}: is not a folder, but the work would be kept there; move it, or rename --out")
+    names = sorted(path.name for path in work.iterdir()) if work.exists() else []
+    own = _WORK if (work / _KEY).is_file() else _LOCK
+    foreign = [name for name in names if name not in own]
+    if foreign:
+        raise OutputExistsError(
+            f"{work}: holds '{foreign[0]}', which no interrupted run left; move that folder, or choose another --out"
+        )
 
 
 @contextmanager
@@ -128,11 +148,12 @@ def _taken_up(work: Path, key: dict[str, Any], *, overwrite: bool, resume: bool)
         raise UsageError(
             f"{work}: the interrupted run was another ({', '.join(changed)} differ); pass --overwrite to start again"
         )
-    (work / _KEY).unlink(missing_ok=True)
-    for folder in (unfinished.fresh, unfinished.done):
+    # A key is there before anything else is, and nothing is taken up without both folders.
+    for folder in (unfinished.done, unfinished.fresh):
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
     (work / _KEY).write_text(json.dumps(key), encoding="utf-8")
+    for folder in (unfinished.fresh, unfinished.done):
+        folder.mkdir()
     return unfinished
 
 

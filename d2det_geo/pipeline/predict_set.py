@@ -33,6 +33,7 @@ from d2det_geo.pipeline.predict_set_results import (
     FORMATS,
     Sink,
     check_target,
+    check_writable,
     open_results,
 )
 from d2det_geo.pipeline.predict_set_run import SetRun, Size
@@ -83,7 +84,8 @@ def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do
     Raises:
         UsageError, OutputExistsError, D2DetError: the output cannot be written, options make no sense, or a class has
             no place in the set; said before the network runs.
-        InputError: the set or an image cannot be read.
+        InputError: the set or an image cannot be read; or, before the network runs, the format has no place for a
+            class or for the name of an image.
     """
     started = time.perf_counter()
     settings = _checked(options)
@@ -94,6 +96,7 @@ def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do
         find_bundle(model)
     network = loaded(model, settings.device)
     targets, categories = categories_of(network.card, settings.classes, class_map or {}, found, format)
+    check_writable(format, found, categories, {target for target in targets if target >= 0})
     run = _run(found, network, settings, [row for row, target in enumerate(targets) if target >= 0], on_error)
     key = _key(run, network, settings, [targets, categories.names, categories.ids, format])
     kept = Kept(out, overwrite=overwrite, resume=resume, units="images")

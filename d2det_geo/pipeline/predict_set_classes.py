@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from d2det_geo.data.formats.isaid_classes import CLASSES as ISAID_CLASSES
+from d2det_geo.data.formats.isaid_classes import normalised
 from d2det_geo.errors import UsageError
 from d2det_geo.model.bundle import Card
 from d2det_geo.pipeline.predict_set_images import ImageSet
@@ -45,12 +45,12 @@ def categories_of(
     chosen = {name: class_map.get(name, name) for name in card.classes if not wanted or name in wanted}
     known = _known(chosen, found, format)
     rows = {name: row for row, (_, name) in reversed(list(enumerate(known)))}
-    alike = {_normalised(name): row for name, row in rows.items()}
+    alike = {normalised(name): row for name, row in rows.items()}
     targets = [-1] * len(card.classes)
     for index, name in enumerate(card.classes):
         if not chosen.get(name):
             continue
-        row = rows.get(chosen[name], alike.get(_normalised(chosen[name])))
+        row = rows.get(chosen[name], alike.get(normalised(chosen[name])))
         if row is None:
             listed = ", ".join(category for _, category in known)
             raise UsageError(
@@ -68,7 +68,3 @@ def _known(chosen: Mapping[str, str], found: ImageSet, format: str) -> list[tupl
     if format == "isaid":
         return list(enumerate(ISAID_CLASSES, start=1))
     return list(enumerate(dict.fromkeys(target for target in chosen.values() if target), start=1))
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()

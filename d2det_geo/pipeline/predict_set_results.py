@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import Annotations, Images, Runs
 from d2det_geo.data.formats.registry import Write, format_named
 from d2det_geo.detections import Detections
-from d2det_geo.errors import D2DetError, OutputExistsError, UsageError
+from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
 from d2det_geo.pipeline.folder import atomic_folder, check_folder
-from d2det_geo.pipeline.manifest import read_manifest
+from d2det_geo.pipeline.manifest import read_manifest, write_manifest
 from d2det_geo.pipeline.predict_set_classes import Categories
 from d2det_geo.pipeline.predict_set_images import ImageSet
 from d2det_geo.runs import whole
@@ -72,6 +73,40 @@ def check_target(out: Path, format: str, *, overwrite: bool) -> None:
         pass
 
 
+def check_writable(format: str, images: ImageSet, categories: Categories, targets: Collection[int]) -> None:
+    """Refuse classes and names of images that the format has no place for, before the network runs.
+
+    Writes results of one detection of each class, and throws them away.
+
+    Raises:
+        InputError: as the format's ``write_results``.
+    """
+    if format == COCO_RESULTS or not len(images.images):
+        return
+    labels = np.array(sorted(targets), np.int64)
+    count = len(labels)
+    outlines = np.empty(count, dtype=object)
+    outlines[:] = [Runs(0, 0, 1, 1, b"01")] * count
+    trial = Annotations(
+        images=replace(images.images, sizes=np.ones((len(images.images), 2), np.int64)),
+        classes=categories.names,
+        image=np.zeros(count, np.int64),
+        boxes=np.tile([0.0, 0, 1, 1], (count, 1)),
+        labels=labels,
+        ignored=np.zeros(count, np.bool_),
+        scores=np.ones(count),
+        outlines=outlines if format == "isaid" else None,
+        class_ids=categories.ids,
+    )
+    write = cast(Write, format_named(format, "write_results").write_results)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write(trial, Path(folder) / f"trial{FILES.get(format, '')}")
+        except InputError as error:
+            error.add_note("nothing was predicted yet; --class-map A=B renames classes for the results")
+            raise
+
+
 @contextmanager
 def open_results(out: Path, format: str, images: ImageSet, categories: Categories) -> Iterator[Sink]:
     """Write results that appear complete or not at all, replacing what ``check_target`` let pass.
@@ -95,6 +130,11 @@ def open_results(out: Path, format: str, images: ImageSet, categories: Categorie
         if fresh.is_dir():
             fresh.rmdir()
         write(collected.annotations(), fresh)
+        if fresh.is_dir():
+            # Whose files they are must be known before they are there: a run may be killed any time.
+            check_folder(out, overwrite=True, own_files=_own_files)
+            known = _own_files(out)
+            write_manifest(out, {"files": sorted({*known, *written_files(fresh)})})
 
 
 class CocoResults:

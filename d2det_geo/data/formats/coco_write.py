@@ -42,10 +42,10 @@ def write(truth: Annotations, path: Path) -> None:
     if (truth.labels == REGION).any() and REGION_CLASS not in classes:
         classes.append(REGION_CLASS)
         ids.append(max(ids, default=0) + 1)
-    head = {
-        "images": _image_rows(truth.images),
-        "categories": [{"id": number, "name": name} for number, name in zip(ids, classes, strict=True)],
-    }
+    categories: list[dict[str, Any]] = [{"id": number, "name": name} for number, name in zip(ids, classes, strict=True)]
+    for category, kind in zip(categories, truth.supercategories or (), strict=False):
+        category["supercategory"] = kind
+    head = {"images": _image_rows(truth.images), "categories": categories}
     region = ids[classes.index(REGION_CLASS)] if REGION_CLASS in classes else 0
     numbers = truth.columns.get("id", np.arange(1, len(truth) + 1))
 

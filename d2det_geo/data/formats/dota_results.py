@@ -18,7 +18,7 @@ from d2det_geo.annotations import Annotations
 from d2det_geo.data.formats.dota import CORNERS, check_class_names
 from d2det_geo.data.formats.dota_corners import bounds, corners, polygons
 from d2det_geo.data.formats.dota_patches import patch_of
-from d2det_geo.data.formats.files import files_in, read_text
+from d2det_geo.data.formats.files import IMAGE_SUFFIXES, files_in, read_text
 from d2det_geo.data.formats.image_files import row_by_stem
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.table_text import listed, row_text
@@ -104,9 +104,15 @@ def _image_rows(table: Table, rows: dict[str, int]) -> NDArray[np.int64]:
     if not len(table):
         return np.zeros(0, dtype=np.int64)
     codes, names = table.words["image"]
-    found = np.array([rows.get(name, rows.get(PurePosixPath(name).stem, -1)) for name in names], dtype=np.int64)[codes]
+    found = np.array([rows.get(name, rows.get(_stem(name), -1)) for name in names], dtype=np.int64)[codes]
     table.refuse(found < 0, lambda row: _no_image(names[codes[row]], rows))
     return found
+
+
+def _stem(name: str) -> str:
+    """Drop folders and the suffix of an image: what else follows a dot, as in ``P1.7``, is part of the name."""
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
 def _no_image(name: str, rows: dict[str, int]) -> str:

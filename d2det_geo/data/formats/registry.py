@@ -34,7 +34,7 @@ FORMATS: Mapping[str, Format] = {
         read_results=coco.read_results,
         write=coco_write.write,
         write_results=coco_write.write_results,
-        holds=frozenset({"outlines", "ignored", "regions"}),
+        holds=frozenset({"outlines", "ignored", "regions", "flat"}),
         columns=frozenset({"id"}),
     ),
     "dota": Format(

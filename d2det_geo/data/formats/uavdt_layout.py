@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from d2det_geo.data.formats.files import image_size, natural_key, read_text
+from d2det_geo.data.formats.files import IMAGE_SUFFIXES, image_size, natural_key, read_text
 from d2det_geo.data.formats.tables import Layout, read_table
 from d2det_geo.data.formats.uavdt_sequences import ATTRIBUTES, LENGTHS, listed_attributes
 from d2det_geo.errors import InputError
 
 WHOLE, IGNORE = "_gt_whole.txt", "_gt_ignore.txt"
-_FRAME_FILE = re.compile(r"img(\d+)\.jpg", re.ASCII)
-_FRAME_NAME = re.compile(r"(?:.*?/)??(?:([^/]+)/img1/|([^/]+)[/_])img(\d+)\.[^/.]+", re.ASCII)
+MOST_FRAMES = 999_999
+"""Of a sequence: names of its files have six digits."""
+RELEASED_FRAME = re.compile(r"img(\d{6})\.jpg", re.ASCII | re.IGNORECASE)
+"""The file of a frame as the benchmark has it."""
+ANY_FRAME = re.compile(rf"img(\d+)(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})", re.ASCII | re.IGNORECASE)
+"""The file of a frame where it is known that files are frames."""
+_FRAME_NAME = re.compile(r"(?:.*?/)??(?:([^/]+)/img1/|([^/]+)[/_])img0*(\d{1,6})\.[^/.]+", re.ASCII)
 
 
 def gt_folder(path: Path) -> Path:
@@ -49,6 +55,7 @@ def attributes(folder: Path, sequences: list[str]) -> dict[str, NDArray[np.bool_
         InputError: a file does not hold ten times 0 or 1.
     """
     files: dict[str, Path] = {}
+    folder = Path(os.path.abspath(folder))  # "GT" and "." have no folders around them  # noqa: PTH100
     for place in (folder.parent.parent, folder.parent, folder):
         for path in sorted(place.glob("M_attr/*/*_attr.txt")):
             files[path.name.removesuffix("_attr.txt").strip()] = path
@@ -76,7 +83,7 @@ def _frame_folder(images: Path, sequence: str) -> Path | None:
         folders.append(images)
     for folder in folders:
         for place in (folder, folder / "img1"):
-            if next(place.glob("img*.jpg"), None) is not None:
+            if place.is_dir() and any(ANY_FRAME.fullmatch(path.name) for path in place.iterdir()):
                 return place
     return None
 
@@ -86,14 +93,18 @@ def frame_file(images: Path, name: str) -> Path:
 
     Args:
         images: folder of the sequences, in either packaging.
-        name: of the frame as ``Images`` has it: ``M0203/img000001.jpg``.
+        name: of the frame as ``Images`` has it: ``M0203/img000001.jpg``. A file of that very name is taken, too, where
+            it is not how the benchmark names its frames: ``M0203/img1.png``.
 
     Raises:
         InputError: there is no such file.
     """
     sequence, frame = frame_of(name) or (name, 0)
     folder = _frame_folder(images, sequence)
-    path = (folder or images / sequence) / frame_name(frame)
+    place = folder or images / sequence
+    path = place / name.rpartition("/")[2]
+    if not path.is_file():
+        path = place / frame_name(frame)
     if not path.is_file():
         raise InputError(f"{path}: is missing; give the folder of UAVDT's sequences (UAV-benchmark-M)")
     return path
@@ -133,9 +144,7 @@ def frames(sequence: str, last: int, images: Path | None) -> tuple[int, tuple[in
             f"{images / sequence}: holds no frames (img000001.jpg, or img1/img000001.jpg); give the folder of UAVDT's "
             f"sequences (UAV-benchmark-M), or only ground truth of sequences that are there"
         )
-    found = {int(match[1]): path for path in folder.iterdir() if (match := _FRAME_FILE.fullmatch(path.name))}
-    if not found:
-        raise InputError(f"{folder}: holds no frames named like img000001.jpg")
+    found = {int(match[1]): path for path in folder.iterdir() if (match := ANY_FRAME.fullmatch(path.name))}
     if sequence not in LENGTHS:
         count = max(count, *found)
     return count, image_size(found[min(found)])

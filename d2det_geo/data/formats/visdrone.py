@@ -75,7 +75,7 @@ def read(path: Path, reading: Reading) -> Annotations:
 
 
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:
-    """Read detections of the images of a truth, those of an image in the order of its file, which the cap goes by.
+    """Read detections of the images of a truth, those of an image in the order of its file, which the cap goes by; boxes may be without area.
 
     Args:
         path: folder of one text file an image.
@@ -89,7 +89,8 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     files = files_in(_folder(path), _TEXT, "VisDrone results, one text file an image")
     tables = [_table(file, _RESULTS) for file in files]
     image = np.array([_image_row(file, rows) for file in files], dtype=np.int64)
-    without = [stem for stem in rows if stem not in {file.stem for file in files}]
+    there = {file.stem for file in files}
+    without = [stem for stem in rows if stem not in there]
     if without:
         reading.notices.append(f"{path}: has no file of {listed(without)}; nothing was found there")
     none = np.zeros(sum(len(table) for table in tables), dtype=np.bool_)
@@ -97,7 +98,7 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
         images=truth.images,
         classes=truth.classes,
         image=np.repeat(image, [len(table) for table in tables]),
-        boxes=np.concatenate([table.boxes() for table in tables]),
+        boxes=np.concatenate([table.boxes(empty=True) for table in tables]),
         labels=np.concatenate([_labels(table, truth.classes) for table in tables]),
         ignored=none,
         scores=np.concatenate([table.column("score") for table in tables]),
