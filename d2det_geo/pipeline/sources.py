@@ -122,6 +122,9 @@ def _used(source: DatasetSource, annotations: Annotations, tell: Tell) -> NDArra
 
 def _check(name: str, images: Sequence[LabelledImage], config: Config) -> None:
     if not any(len(image.truth.boxes) for image in images):
-        raise InputError(f"{name}: no object of the classes {', '.join(config.classes)} in it; check class_map and aoi")
+        raise InputError(
+            f"{name}: no object of the classes {', '.join(config.classes)} in it;"
+            " check class_map, and aoi or leave_out where it has them"
+        )
     if config.model.masks and any(image.truth.polygons is None for image in images):
         raise InputError(f"{name}: has boxes only, and masks need outlines; set model.masks: false")
