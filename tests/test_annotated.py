@@ -256,8 +256,3 @@ def test_what_a_reader_notes_is_told_once_with_its_file(tmp_path: Path) -> None:
         training_chips(config(**source), told.append)
         assert len(told) == 1
         assert told[0].startswith(f"{path}: 1 annotations say ignore: 1")
-
-
-def test_a_vector_file_is_no_data_set(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"x\.gpkg: a vector file over a scene is a source of kind geo"):
-        training_chips(config(kind="dataset", format="vector", path=tmp_path / "x.gpkg"))

@@ -20,7 +20,7 @@ from d2det_geo.data.images import LabelledImage
 from d2det_geo.data.towns import town_images
 from d2det_geo.data.truth import ClassMap
 from d2det_geo.data.vector import labelled_scene
-from d2det_geo.errors import InputError, UsageError
+from d2det_geo.errors import InputError
 
 Tell = Callable[[str], None]
 
@@ -85,10 +85,6 @@ def open_source(source: Source, config: Config, tell: Tell | None = None) -> Seq
 
 
 def _dataset(source: DatasetSource, class_map: ClassMap, gsd_m: float | None, tell: Tell) -> list[LabelledImage]:
-    if source.format == "vector":
-        raise UsageError(
-            f"{source.path}: a vector file over a scene is a source of kind geo; give its scene and labels"
-        )
     reading = Reading(images=source.images, class_names=source.class_names, exact=source.exact, split=source.split)
     annotations = cast(Read, format_named(source.format, "read").read)(source.path, reading)
     for notice in reading.notices:
