@@ -32,14 +32,14 @@ FORMATS_OF = {
 IOUS_OF: Mapping[str, tuple[Iou, ...]] = {GEO: ("segm", "bbox"), **{name: p.ious for name, p in PROTOCOLS.items()}}
 """Protocol -> what its objects can be compared by; the first is the default."""
 _READ_BY = {
-    "classes": frozenset({"dota", "vector", "voc", "yolo"}),
+    "class_names": frozenset({"dota", "vector", "voc", "yolo"}),
     "class_field": frozenset({"vector"}),
     "scene": frozenset({"vector"}),
     "split": frozenset({"uavdt"}),
 }
 """Option -> formats that read it; any other format would ignore it."""
 _GROUND = ("aoi", "ignore_area", "sizes", "block", "errors")
-_SETS = ("images", "split", "classes")
+_SETS = ("images", "split", "class_names")
 _OPTIONS = {"sizes": "--size-bins", "max_dets": "--max-dets", "version": "--dota-version"}  # the others are as fields
 
 
