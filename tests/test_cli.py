@@ -297,7 +297,7 @@ def test_streams(d2det, tmp_path):
 BAD_CONFIGS = {
     "missing.yaml": (4, r"missing\.yaml: cannot read the configuration .*"),
     "malformed.yaml": (4, r"malformed\.yaml, line 2: not valid YAML .*"),
-    "unknown.yaml": (2, r"unknown\.yaml: run\.batchsize: Extra inputs are not permitted, got 1"),
+    "unknown.yaml": (2, r"unknown\.yaml: run\.batchsize: no such key; did you mean batch_size\?"),
     "mistyped.yaml": (2, r"mistyped\.yaml: run\.steps: Input should be a valid integer.*, got 'many'"),
     "none.yaml": (4, r"none\.geojson: holds no labels; give a file with at least one polygon"),
     "elsewhere.yaml": (4, r"elsewhere\.gpkg: no label lies inside scene\.tif; .*"),

@@ -276,7 +276,7 @@ def test_repeated_ids(write):
 
 def test_an_unknown_class_names_the_row(write, tmp_path):
     path = write(box(1, 1, 2, 3, 4), box(2, 1, 2, 3, 4))
-    with pytest.raises(InputError, match=r"annotations\[1\]: class 'boat'.*class_map"):
+    with pytest.raises(InputError, match=r"annotations\[1\] \(of image a.png\): class 'boat'.*class_map"):
         coco_images(path, tmp_path, class_map=ClassMap(("car",)))
 
 

@@ -205,7 +205,9 @@ def test_a_file_without_classes_takes_the_only_one(files, tmp_path):
     assert list(evaluate_files(plain, plain).per_class) == ["object"]
     several = layer(tmp_path / "several.gpkg", TRUTH, **{"class": ["car", "truck", "tree"]})
     for pair in ((plain, several), (several, plain)):
-        with pytest.raises(InputError, match=r"plain.gpkg: has no class attribute .* to tell car, tree, truck apart"):
+        with pytest.raises(
+            InputError, match=r"plain.gpkg: has no attribute 'class', nor any other, to tell car, tree, truck apart"
+        ):
             evaluate_files(*pair)
     merged = evaluate_files(plain, several, class_map=dict.fromkeys(("car", "truck", "tree"), "thing"))
     assert list(merged.per_class) == ["thing"]
@@ -280,7 +282,9 @@ def test_bad_attributes_are_named(files, tmp_path, columns, message):
 
 
 def test_a_named_class_field_must_exist(files):
-    with pytest.raises(InputError, match=r"truth.gpkg: has no attribute 'kind' \(it has class\)"):
+    with pytest.raises(
+        InputError, match=r"truth.gpkg: has no attribute 'kind', only class; name another with --class-field"
+    ):
         evaluate_files(*files, class_field="kind")
 
 

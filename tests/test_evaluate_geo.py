@@ -108,7 +108,7 @@ def test_the_scene_may_be_in_another_crs(files, tmp_path):
 def test_a_scene_without_georeference_does_not_go_with_files_that_have_one(files, tmp_path):
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         image = scene(tmp_path / "plain.tif", np.ones((9, 9), bool), crs=None, transform=Affine.identity())
-    with pytest.raises(InputError, match=r"plain.tif: has no georeference, and the other is not"):
+    with pytest.raises(InputError, match=r"plain.tif: has no georeference, and the files compared have one"):
         evaluate_files(*files, scene=image)
 
 

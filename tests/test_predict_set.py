@@ -27,6 +27,7 @@ from d2det_geo.pipeline.manifest import manifest_path
 from d2det_geo.pipeline.predict_set import predict_set
 from d2det_geo.pipeline.predict_set_images import open_set
 from d2det_geo.pipeline.predict_set_masks import mask_runs
+from d2det_geo.pipeline.predict_set_results import Collected
 from d2det_geo.runs import measured, pixels, whole
 from tests.kills import write_inputs
 from tests.test_predict import CARD, GROUND, ROOF, RectangleDetector
@@ -501,3 +502,19 @@ def test_frames_are_taken_by_the_names_they_have(tmp_path: Path, names: tuple[st
         assert [one.files.decode(index).shape for index in range(len(names))] == [(3, 48, 64)] * len(names)
     run(place, tmp_path / "RES", format="uavdt", class_map={"shed": "car", "hall": ""})
     assert len((tmp_path / "RES/photos.txt").read_text().splitlines()) == len(names)
+
+
+@pytest.mark.parametrize(("format", "kept"), [("dota-task1", True), ("dota-task2", False), ("visdrone", False)])
+def test_masks_are_only_kept_for_formats_that_need_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, kept: bool
+) -> None:
+    outlines: list[object] = []
+    given = Collected.annotations
+
+    def watched(self: Collected) -> Annotations:
+        outlines.append(given(self).outlines)
+        return given(self)
+
+    monkeypatch.setattr(Collected, "annotations", watched)
+    run(folder, tmp_path / "RES", format=format, masks=True, class_map={"shed": "car", "hall": ""})
+    assert (outlines[0] is not None) == kept

@@ -331,6 +331,9 @@ def test_options_that_make_no_sense(tmp_path):
         ({"devkit": "isaid", "chip_size": 512}, "iSAID's devkit cuts 800 px"),
         ({"devkit": "isaid", "images": tmp_path}, "--images"),
         ({"devkit": "dota", "devkit_ids": True}, "--devkit-ids"),
+        ({"format": "coco", "exact": True}, "--exact"),
+        ({"format": "coco", "split": "test"}, "--split test"),
+        ({"devkit": "isaid", "exact": True}, "--exact"),
         ({"format": "coco", "chip_size": 100, "overlap": 100}, "--overlap 100"),
         ({"format": "coco"}, "--from coco: give the folder of the images"),
         ({"format": "unknown", "images": tmp_path}, "'unknown' cannot be read as truth"),
@@ -587,3 +590,130 @@ def test_masks_are_painted_right():
     from d2det_geo.pipeline.tile_set_cut import _pixels  # noqa: PLC0415
 
     assert (_pixels(Runs(3, 4, 5, 7, coco_mask.encode(mask)["counts"])) == mask).all()
+
+
+# --- what a resumed run goes on with -----------------------------------------------------------------------
+
+
+def dota(folder, labels=("10 10 30 10 30 30 10 30 plane 0",), count=2):
+    for number in range(1, count + 1):
+        write_rgb(folder / f"images/P{number}.png", np.full((40, 50, 3), 9 * number, np.uint8))
+        (folder / "labelTxt").mkdir(exist_ok=True)
+        (folder / f"labelTxt/P{number}.txt").write_text("".join(f"{line}\n" for line in labels))
+    return SetToTile(folder, devkit="dota", chip_size=32, overlap=8)
+
+
+def same_time(path, edit):
+    """Edit a file without a trace in its time."""
+    before = path.stat()
+    edit(path)
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_an_edit_of_the_same_size_is_not_missed(tmp_path):
+    data = dota(tmp_path / "train")
+    out = tmp_path / "out"
+    tile_set(data, out)
+    tile_set(data, out, resume=True)
+    label = tmp_path / "train/labelTxt/P2.txt"
+    same_time(label, lambda path: path.write_text(path.read_text().replace("plane 0", "plane 1")))
+    with pytest.raises(OutputExistsError, match=r"made before P2\.png or what belongs to it changed; pass --overwrite"):
+        tile_set(data, out, resume=True)
+    tile_set(data, out, overwrite=True)
+    assert "plane 1" in (out / "labelTxt/P2__1__0___0.txt").read_text()
+
+
+def test_copies_of_a_set_are_the_same_set(coco_set, tmp_path_factory):
+    folder, _ = coco_set
+    data = SetToTile(folder / "gt.json", format="coco", images=folder / "photos", chip_size=80, overlap=20)
+    tile_set(data, folder / "out")
+    before = digest(folder / "out")
+    os.utime(folder / "gt.json", (1, 1))
+    os.utime(folder / "photos/a/one.png", (1, 1))
+    tile_set(data, folder / "out", resume=True)
+    tile_set(data, folder / "again")
+    assert digest(folder / "again") == before
+    text = (folder / "gt.json").read_text()
+    (folder / "gt.json").write_text(text.replace("[70, 5, 12, 10]", "[70, 5, 12, 11]"))
+    with pytest.raises(OutputExistsError, match="another set or with other options"):
+        tile_set(data, folder / "out", resume=True)
+
+
+def test_a_repaired_file_is_all_that_is_cut_again(tmp_path):
+    data = dota(tmp_path / "train", count=4)
+    tile_set(data, tmp_path / "whole")
+    third, second = (tmp_path / f"train/images/P{number}.png" for number in (3, 2))
+    good = third.read_bytes(), second.read_bytes()
+    third.write_bytes(good[0][:-30])
+    write_rgb(second, np.full((40, 50, 3), 200, np.uint8))
+    with pytest.raises(InputError, match=r"P3\.png") as failed:
+        tile_set(data, tmp_path / "out", workers=1)
+    assert "--resume" in failed.value.__notes__[0]
+    third.write_bytes(good[0])
+    second.write_bytes(good[1])  # was cut, and changed since
+    calls = []
+    tile_set(data, tmp_path / "out", resume=True, workers=1, progress=lambda done, total: calls.append(done))
+    assert calls[0] == 4  # the first scene is not cut again
+    assert digest(tmp_path / "out") == digest(tmp_path / "whole")
+
+
+# --- nothing is lost without a word ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bits", "cut"), [(8, True), (16, False)])
+def test_small_images_are_looked_at_before_they_are_copied(tmp_path, bits, cut):
+    image = np.random.default_rng(0).integers(0, 255, (90, 80), np.uint8).astype(f"uint{bits}")
+    (tmp_path / "test/images").mkdir(parents=True)
+    path = tmp_path / "test/images/P0001.png"
+    cv2.imwrite(str(path), image)
+    if cut:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"P0001\.png: (cannot read columns|1 band\(s\) of uint16)"):
+        isaid(tmp_path / "test", tmp_path / "out")
+
+
+def test_flat_objects_and_those_beside_the_image_are_counted(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    write_rgb(tmp_path / "images/a.png", np.zeros((60, 80, 3), np.uint8))
+    rows = ["5,5,20,20,1,4,0,0", "30,30,20,0,1,4,0,0", "85,5,20,20,1,4,0,0", "90,70,10,0,1,4,0,0"]
+    (tmp_path / "annotations/a.txt").write_text("".join(f"{row}\n" for row in rows))
+    for number, size in enumerate((80, 40)):
+        cut = {"chip_size": size, "overlap": 10}
+        data = SetToTile(tmp_path / "annotations", format="visdrone", images=tmp_path / "images", **cut)
+        summary = tile_set(data, tmp_path / f"out{number}")
+        assert summary.left_out == {"no area": 1, "no part inside the image": 2}
+    data = dota(tmp_path / "dota", ["10 10 30 10 30 30 10 30 plane 0", "60 10 70 10 70 30 60 30 plane 0"], 1)
+    assert tile_set(data, tmp_path / "out").left_out["no part inside the image"] == 1
+
+
+def test_what_the_reader_notes_is_told(tmp_path, coco_set):
+    folder, _ = coco_set
+    content = json.loads((folder / "gt.json").read_text())
+    content["annotations"][0]["ignore"] = 1
+    (folder / "gt.json").write_text(json.dumps(content))
+    reading = Reading(images=folder / "photos")
+    format_named("coco", "read").read(folder / "gt.json", reading)
+    data = SetToTile(folder / "gt.json", format="coco", images=folder / "photos")
+    assert tile_set(data, folder / "out").notices == tuple(reading.notices) != ()
+
+
+# --- options of single formats -----------------------------------------------------------------------------
+
+
+def test_exact_masks_of_isaid_and_a_part_of_uavdt(tmp_path):
+    ids = np.zeros((40, 50), np.uint32)
+    ids[5:15, 5:25] = 1001
+    write_triple(tmp_path / "train", "P0001", ids, {1001: 9})
+    fields = {"format": "isaid-png", "images": tmp_path / "train/images"}
+    for exact, area in ((True, 200), (False, 19 * 9)):
+        tile_set(SetToTile(tmp_path / "train", exact=exact, **fields), tmp_path / str(exact))
+        (row,) = book_of(tmp_path / str(exact), "annotations.json")["annotations"]
+        assert row["area"] == area
+    (tmp_path / "GT").mkdir()
+    for name in ("M0101", "M0203"):
+        for kind in ("whole", "ignore"):
+            (tmp_path / f"GT/{name}_gt_{kind}.txt").write_text("")
+    data = SetToTile(tmp_path / "GT", format="uavdt", images=tmp_path / "none", split="test")
+    with pytest.raises(InputError, match="M0203"):
+        tile_set(data, tmp_path / "chips")

@@ -23,6 +23,7 @@ def evaluate(
     ignore: options.Ignore = "",
     merge_patches: options.MergePatches = False,
     class_field: options.ClassField = "class",
+    pred_class_field: judging.PredClassField = None,
     score: judging.Score = None,
     max_dets: judging.MaxDets = "",
     dota_version: judging.DotaVersion = None,

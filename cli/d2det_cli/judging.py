@@ -25,6 +25,12 @@ TruthFormat = Annotated[
 PredFormat = Annotated[str | None, typer.Option(metavar="F", help="Format of the predictions.")]
 Images = Annotated[Path | None, typer.Option(metavar="DIR", help="The images, for formats without names or sizes.")]
 Split = Annotated[str | None, typer.Option(metavar="train|test", help="Of UAVDT, where one folder holds both.")]
+PredClassField = Annotated[
+    str | None,
+    typer.Option(
+        "--pred-class-field", metavar="NAME", help="The same of --pred.  [default: --class-field if it has that]"
+    ),
+]
 Score = Annotated[
     float | None, typer.Option(metavar="S", help="Of precision, recall, F1.  [default: where F1 is best]")
 ]

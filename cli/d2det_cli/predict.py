@@ -56,8 +56,9 @@ def predict(
     Example: d2det predict town.tif -o buildings.gpkg --score 0.4
     """
     from d2det_cli.predictions import Talk, predict_into
-    from d2det_cli.sets import is_set, predict_images
+    from d2det_cli.sets import check_format, is_set, predict_images
 
+    check_format(format)
     if out != "-":
         ctx.meta[GO_ON] = f"go on with: {texts.resuming(sys.argv)}"
     what: dict[str, Any] = {"score": score, "classes": texts.parse_names(classes), "min_area": min_area, "aoi": aoi}

@@ -28,6 +28,8 @@ def tile(
     images: tiling.Images = None,
     class_names: tiling.ClassNames = "",
     devkit_ids: tiling.DevkitIds = False,
+    split: tiling.Split = None,
+    exact: tiling.Exact = False,
     workers: tiling.Workers = None,
     resume: tiling.Resume = False,
     overwrite: options.Overwrite = False,
@@ -44,12 +46,14 @@ def tile(
     how = tiling.Printing(show, quiet, as_json)
     if devkit is None and format is None:
         only_sets = {"--images": images, "--class-names": class_names, "--devkit-ids": devkit_ids}
+        only_sets |= {"--split": split, "--exact": exact}
         tiling.refuse({**only_sets, "--workers": workers, "--resume": resume}, "--devkit or --from")
+        tiling.refuse_set(Path(scene))
         cut = {"labels": labels, "aoi": aoi, "class_field": class_field, "chip_size": chip_size, "overlap": overlap}
         tiling.scene(scene, out, cut, how, overwrite=overwrite)
         return
     tiling.refuse({"--labels": labels, "--aoi": aoi, "--class-field": class_field}, "a single scene")
     ctx.meta[GO_ON] = f"go on with: {texts.resuming(sys.argv)}"
     data = {"format": format, "images": images, "chip_size": chip_size, "overlap": overlap, "devkit_ids": devkit_ids}
-    data |= {"devkit": devkit and devkit.value, "class_names": class_names}
+    data |= {"devkit": devkit and devkit.value, "class_names": class_names, "split": split, "exact": exact}
     tiling.data_set(Path(scene), out, data, how, overwrite=overwrite, resume=resume, workers=workers)

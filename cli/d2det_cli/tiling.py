@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from d2det_cli import texts
 from d2det_cli.progress import ProgressMode, progress
 from d2det_cli.say import print_json, say
+from d2det_cli.texts import parse_names
 from d2det_geo.errors import UsageError
 
 
@@ -64,6 +64,11 @@ DevkitIds = Annotated[
         help="SET: number iSAID's annotations as its devkit does, from 0, which evaluators get wrong.",
     ),
 ]
+Split = Annotated[
+    Literal["train", "test"] | None,
+    typer.Option(help="SET: part of UAVDT, for --from uavdt where one folder holds both."),
+]
+Exact = Annotated[bool, typer.Option("--exact", help="SET: masks as they are, for --from isaid-png.")]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="SET: images cut at once.  [default: the processors]"),
@@ -89,6 +94,18 @@ def refuse(options: Mapping[str, Any], belongs_to: str) -> None:
     for name, value in options.items():
         if value:
             raise UsageError(f"{name} goes with {belongs_to}; leave it out")
+
+
+def refuse_set(path: Path) -> None:
+    """Refuse what is a data set and no scene, as long as nothing says how to read it.
+
+    Raises:
+        UsageError: names the options that do.
+    """
+    if path.is_dir() or path.suffix.lower() in {".json", ".txt", ".xml", ".yaml", ".yml"}:
+        raise UsageError(
+            f"{path}: is no scene; of a data set, say how to read it: --from FORMAT, or --devkit isaid|dota"
+        )
 
 
 def scene(path: str, out: Path, cut: Mapping[str, Any], how: Printing, *, overwrite: bool) -> None:
@@ -120,7 +137,7 @@ def data_set(
     """Cut a data set; ``data`` holds the fields of ``SetToTile``."""
     from d2det_geo.pipeline.tile_set import SetToTile, tile_set
 
-    target = SetToTile(source, **{**data, "class_names": texts.parse_names(data["class_names"])})
+    target = SetToTile(source, **{**data, "class_names": parse_names(data["class_names"])})
     with progress(how.show, "tile", quiet=how.quiet) as report:
         summary = tile_set(target, out, workers=workers, overwrite=overwrite, resume=resume, progress=report)
     if how.as_json:

@@ -21,6 +21,7 @@ from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
 from d2det_geo.data.formats.registry import check_merging, format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
 from d2det_geo.metrics.classes import kinds_of
+from d2det_geo.pipeline.apart import check_apart
 
 # Control characters, which XML and lines of text cannot hold, and halves of characters, which UTF-8 cannot.
 _UNWRITABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufffe\\uffff]")
@@ -81,6 +82,7 @@ def convert_file(
     write = target.write if truth is None else target.write_results
     if reading.merge_patches:
         check_merging(None if truth is None else formats[0])
+    check_apart(out, {"input": source, "truth": None if truth is None else truth.path, "--images": reading.images})
     with _output(out, overwrite=overwrite) as fresh:
         annotations = _read(source, formats[0], reading, truth)
         annotations = _renamed(annotations, class_map or {})
@@ -172,7 +174,11 @@ def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotat
     if "id" in target.columns and np.any(annotations.columns.get("id", 1) < 1):
         annotations = replace(annotations, columns={k: v for k, v in annotations.columns.items() if k != "id"})
         lost.append("ids count from 1 now: evaluators of COCO take the id 0 for no match")
-    columns = [column for column in annotations.columns if column not in {"id", *target.columns}]
+    columns = [
+        column
+        for column in annotations.columns
+        if column not in {"id", *target.columns} and annotations.columns[column].any()
+    ]
     if columns and len(annotations):
         lost.append(f"{', '.join(columns)} left out: {name} has no place for them")
     if target.unsaid is not None and annotations.scores is None:

@@ -76,6 +76,8 @@ class EvaluateOptions:
     """Percent of confidence intervals by bootstrap; None computes none."""
     class_field: str = "class"
     """Attribute of a vector file that holds the class. Predictions without it use ``class``."""
+    pred_class_field: str | None = None
+    """That of the predictions, where it has another name."""
     aoi: Path | None = None
     """Vector file; objects with less than half their area inside are ignored. ``geo`` only, as are all below."""
     ignore_area: Path | None = None
@@ -112,6 +114,10 @@ class EvaluateOptions:
             raise UsageError(f"--split {self.split}: UAVDT has the splits train and test")
         if self.merge_patches:
             check_merging(self.formats[1])
+        if self.pred_class_field is not None and self.formats[1] != "vector":
+            raise UsageError(
+                "--pred-class-field names an attribute of a vector file, which --pred is not; leave it out"
+            )
         self._check_ground()
         self._check_read()
         self._check_caps()

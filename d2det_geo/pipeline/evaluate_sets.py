@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +44,8 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
     if read is None or read_results is None:
         raise AssertionError("format_named gives formats that can")
     truth = read(truth_path, reading)
-    predictions = read_results(pred_path, truth, reading)
+    pred_reading = replace(reading, class_field=options.pred_class_field or reading.class_field)
+    predictions = read_results(pred_path, truth, pred_reading)
     notices = [*reading.notices, *_beside(predictions, pred_path)]
     if options.protocol.startswith("uavdt"):
         notices += remarks(truth)

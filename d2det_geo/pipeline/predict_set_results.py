@@ -30,6 +30,8 @@ FILES = {COCO_RESULTS: ".json", "isaid": ".zip"}
 FOLDERS = ("dota-task1", "dota-task2", "uavdt", "visdrone")
 """Formats that are a folder of text files; those of DOTA may be a ``.zip`` of them, as its server takes it."""
 FORMATS = (*FILES, *FOLDERS)
+MASKED = ("isaid", "dota-task1")
+"""Of those that are written at once, the formats that masks make a difference to."""
 BOX_DIGITS, SCORE_DIGITS = 3, 6
 _BETWEEN = ",\n"
 
@@ -121,7 +123,7 @@ def open_results(out: Path, format: str, images: ImageSet, categories: Categorie
             sink.finish()
         return
     write = cast(Write, format_named(format, "write_results").write_results)
-    collected = Collected(images.images, categories)
+    collected = Collected(images.images, categories, masks=format in MASKED)
     yield collected
     target: AbstractContextManager[Path] = (
         atomic_path(out) if _suffix(out, format) else atomic_folder(out, overwrite=True, own_files=_own_files)
@@ -171,10 +173,13 @@ class CocoResults:
 
 
 class Collected:
-    """The detections of all images, for formats that are written at once."""
+    """The detections of all images, for formats that are written at once.
 
-    def __init__(self, images: Images, categories: Categories) -> None:
-        self._images, self._categories = images, categories
+    A detection takes 56 bytes, and its mask, kept only where the format needs it, a few hundred.
+    """
+
+    def __init__(self, images: Images, categories: Categories, *, masks: bool) -> None:
+        self._images, self._categories, self._wanted = images, categories, masks
         self._sizes = images.sizes.copy()
         self._rows: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
         self._boxes, self._labels = [np.zeros((0, 4))], [np.zeros(0, np.int64)]
@@ -189,7 +194,7 @@ class Collected:
         self._boxes.append(np.round(found.boxes, BOX_DIGITS))
         self._labels.append(found.labels)
         self._scores.append(_rounded(found.scores))
-        if masks is not None:
+        if masks is not None and self._wanted:
             self._masked = True
             self._outlines.extend(masks)
 

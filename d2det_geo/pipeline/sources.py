@@ -20,7 +20,7 @@ from d2det_geo.data.images import LabelledImage
 from d2det_geo.data.towns import town_images
 from d2det_geo.data.truth import ClassMap
 from d2det_geo.data.vector import labelled_scene
-from d2det_geo.errors import InputError, UsageError
+from d2det_geo.errors import InputError
 
 Tell = Callable[[str], None]
 
@@ -85,10 +85,6 @@ def open_source(source: Source, config: Config, tell: Tell | None = None) -> Seq
 
 
 def _dataset(source: DatasetSource, class_map: ClassMap, gsd_m: float | None, tell: Tell) -> list[LabelledImage]:
-    if source.format == "vector":
-        raise UsageError(
-            f"{source.path}: a vector file over a scene is a source of kind geo; give its scene and labels"
-        )
     reading = Reading(images=source.images, class_names=source.class_names, exact=source.exact, split=source.split)
     annotations = cast(Read, format_named(source.format, "read").read)(source.path, reading)
     for notice in reading.notices:
@@ -122,6 +118,9 @@ def _used(source: DatasetSource, annotations: Annotations, tell: Tell) -> NDArra
 
 def _check(name: str, images: Sequence[LabelledImage], config: Config) -> None:
     if not any(len(image.truth.boxes) for image in images):
-        raise InputError(f"{name}: no object of the classes {', '.join(config.classes)} in it; check class_map and aoi")
+        raise InputError(
+            f"{name}: no object of the classes {', '.join(config.classes)} in it;"
+            " check class_map, and aoi or leave_out where it has them"
+        )
     if config.model.masks and any(image.truth.polygons is None for image in images):
         raise InputError(f"{name}: has boxes only, and masks need outlines; set model.masks: false")

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from d2det_geo.annotations import Annotations
 from d2det_geo.data.formats.files import natural_key
+
+FLAT, OUTSIDE = "no area", "no part inside the image"
+"""Reasons to leave out an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,18 @@ class Tally:
     chips: int = 0
     annotations: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+
+
+def outside(objects: Annotations, edges: tuple[int, int]) -> dict[str, int]:
+    """Count the objects of a scene that no chip can show, as they lie beside it.
+
+    Args:
+        objects: of the scene.
+        edges: where what is visible ends, px.
+    """
+    x1, y1, x2, y2 = objects.boxes.T
+    count = int(((x1 >= edges[0]) | (x2 <= 0) | (y1 >= edges[1]) | (y2 <= 0)).sum())
+    return {OUTSIDE: count} if count else {}
 
 
 def write_rows(path: Path, rows: Iterable[ChipRow]) -> None:

@@ -23,13 +23,14 @@ from d2det_geo.data.formats.registry import Reading, format_named
 from d2det_geo.data.image_files import ImageFiles
 from d2det_geo.errors import InputError, UsageError
 from d2det_geo.pipeline.chip_labels import LEAST_VISIBLE, segmentation
-from d2det_geo.pipeline.tile_set_book import Book, ChipRow
+from d2det_geo.pipeline.tile_set_book import FLAT, OUTSIDE, Book, ChipRow, outside
 from d2det_geo.pipeline.tile_set_pixels import PHOTOGRAPH, Scroll, write_png
 from d2det_geo.pipeline.tile_set_plan import Plan, SceneJob
+from d2det_geo.pipeline.tile_set_stamp import stamp_of_truth
 from d2det_geo.places import mapped
 from d2det_geo.raster.source import open_dataset
 from d2det_geo.raster.windows import scene_windows
-from d2det_geo.runs import pixels
+from d2det_geo.runs import measured, pixels
 from d2det_geo.vector.repair import polygonal
 
 IGNORE_CLASS = "ignore"
@@ -39,16 +40,13 @@ Part = tuple[dict[str, Any], float]
 """Keys of an annotation that say where it is, and the share of the object in the chip."""
 
 
-def plan_cut(
-    source: Path, format: str, images: Path | None, class_names: tuple[str, ...], cut: tuple[int, int]
-) -> Plan:
+def plan_cut(source: Path, format: str, reading: Reading, cut: tuple[int, int]) -> Plan:
     """Plan the tiling of an annotated set.
 
     Args:
         source: of the truth.
         format: name of its format.
-        images: folder of the images.
-        class_names: for formats that know numbers only.
+        reading: what its reader needs, and always the folder of the images.
         cut: side of a chip and overlap, px.
 
     Raises:
@@ -56,30 +54,43 @@ def plan_cut(
         InputError: the truth cannot be read, or an image is missing or of another size than it says.
     """
     reader = format_named(format, "read").read
-    if images is None:
+    if reading.images is None:
         raise UsageError(f"--from {format}: give the folder of the images, too, with --images DIR")
-    truth = reader(source, Reading(images=images, class_names=class_names))  # type: ignore[misc]
-    order, ends = truth.by_image()
-    files = ImageFiles(truth.images, images, str(source))
-    scenes, stems = [], _stems(truth.images.names.tolist(), source)
+    truth = reader(source, reading)  # type: ignore[misc]
+    scenes = tuple(_scenes(truth, source, reading.images, cut))
     categories = tuple(enumerate(truth.classes, start=1))
     if (truth.labels == REGION).any():
         categories += ((len(truth.classes) + 1, IGNORE_CLASS),)
-    for index, name in enumerate(truth.images.names.tolist()):
-        path = files.path(index)
-        width, height = image_size(path)
-        said = tuple(truth.images.sizes[index].tolist())
-        if 0 not in said and said != (width, height):
-            raise InputError(
-                f"{path}: is {width} x {height} px, but {source} says {said[0]} x {said[1]}; give its images"
-            )
-        windows = tuple(scene_windows(width, height, *cut))
-        gsd = None if truth.images.gsd_m is None else float(truth.images.gsd_m[index])
-        scene = _Scene(path, name, stems[index], (width, height), gsd, truth.rows(order[ends[index] : ends[index + 1]]))
-        scenes.append(SceneJob(0, len(windows), (path,), partial(_cut, scene, windows)))
     description = f"Chips of {cut[0]} px with {cut[1]} px of overlap of {source.name}"
-    settings = {"format": format, "source": _fingerprint(source), "cut": list(cut), "classes": list(class_names)}
-    return Plan(tuple(scenes), (Book("annotations.json", description, categories),), ("images",), settings)
+    stamp = stamp_of_truth(source, [path for scene in scenes for path in scene.inputs])
+    settings: dict[str, Any] = {
+        "format": format,
+        "source": stamp,
+        "cut": list(cut),
+        "classes": list(reading.class_names),
+    }
+    settings |= {"exact": reading.exact, "split": reading.split}
+    book = Book("annotations.json", description, categories)
+    return Plan(scenes, (book,), ("images",), settings, tuple(reading.notices))
+
+
+def _scenes(truth: Annotations, source: Path, images: Path, cut: tuple[int, int]) -> Iterator[SceneJob]:
+    order, ends = truth.by_image()
+    files = ImageFiles(truth.images, images, str(source))
+    names = truth.images.names.tolist()
+    stems = _stems(names, source)
+    for index, name in enumerate(names):
+        path = files.path(index)
+        size = image_size(path)
+        said = tuple(truth.images.sizes[index].tolist())
+        if 0 not in said and said != size:
+            raise InputError(
+                f"{path}: is {size[0]} x {size[1]} px, but {source} says {said[0]} x {said[1]}; give its images"
+            )
+        windows = tuple(scene_windows(*size, *cut))
+        gsd = None if truth.images.gsd_m is None else float(truth.images.gsd_m[index])
+        scene = _Scene(path, name, stems[index], size, gsd, truth.rows(order[ends[index] : ends[index + 1]]))
+        yield SceneJob(0, len(windows), size, (path,), partial(_cut, scene, windows))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,16 +114,10 @@ def _stems(names: Sequence[str], source: Path) -> list[str]:
     return stems
 
 
-def _fingerprint(source: Path) -> list[Any]:
-    """Describe the files of the truth by what changes when they do."""
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-    stats = [(path, path.stat()) for path in files]
-    return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-
-
 def _cut(scene: _Scene, windows: Sequence[Window], out: Path) -> Iterator[ChipRow]:
     digits = len(str(max(scene.size)))
     outlines = _polygons(scene.objects)
+    lost = _lost(scene, outlines)
     with open_dataset(scene.path) as dataset:
         photograph = Scroll(dataset, rgb=False)
         for top, line in groupby(windows, key=lambda window: int(window.row_off)):
@@ -126,7 +131,20 @@ def _cut(scene: _Scene, windows: Sequence[Window], out: Path) -> Iterator[ChipRo
                 image = {"file_name": name, "width": width, "height": height, **place}
                 if scene.gsd_m is not None and scene.gsd_m > 0:
                     image["gsd_m"] = round(scene.gsd_m, 6)
-                yield _labelled(image, scene.objects, outlines, (left, top, width, height))
+                yield _labelled(image, scene.objects, outlines, (left, top, width, height), lost)
+                lost = {}  # counted once a scene, not in every chip
+
+
+def _lost(scene: _Scene, outlines: NDArray[np.object_]) -> dict[str, int]:
+    """Count the objects that no chip can show: those beside the image, and those without area."""
+    empty = shapely.area(outlines) <= 0  # not so of masks, which are no shapes here
+    if scene.objects.outlines is not None:
+        masks = np.flatnonzero(shapely.is_missing(outlines))
+        empty[masks] = measured(list(scene.objects.outlines[masks])).areas == 0
+    flat = scene.objects.rows(empty)
+    lost = outside(scene.objects, scene.size)
+    count = int(empty.sum()) - outside(flat, scene.size).get(OUTSIDE, 0)
+    return lost | ({FLAT: count} if count else {})
 
 
 def _polygons(objects: Annotations) -> NDArray[np.object_]:
@@ -145,7 +163,11 @@ def _polygons(objects: Annotations) -> NDArray[np.object_]:
 
 
 def _labelled(
-    image: dict[str, Any], objects: Annotations, outlines: NDArray[np.object_], window: tuple[int, int, int, int]
+    image: dict[str, Any],
+    objects: Annotations,
+    outlines: NDArray[np.object_],
+    window: tuple[int, int, int, int],
+    lost: dict[str, int],
 ) -> ChipRow:
     x, y, width, height = window
     x1, y1, x2, y2 = objects.boxes.T
@@ -167,7 +189,7 @@ def _labelled(
             {"id": len(rows), "category_id": label + 1, **part, "iscrowd": int(crowd), "visible": round(share, 4)}
         )
     left_out = {f"less than {LEAST_VISIBLE:.0%} visible": slivers} if slivers else {}
-    return ChipRow(image, rows, len(rows), left_out)
+    return ChipRow(image, rows, len(rows), lost | left_out)
 
 
 def _of_polygon(shape: shapely.Geometry, window: tuple[int, int, int, int], *, runs: bool, bare: bool) -> Part:

@@ -19,7 +19,7 @@ from d2det_geo.data.formats.files import IMAGE_SUFFIXES, files_in, image_size
 from d2det_geo.data.formats.isaid_layout import splits_of
 from d2det_geo.data.formats.registry import Reading, format_named
 from d2det_geo.errors import InputError
-from d2det_geo.pipeline.tile_set_book import Book, ChipRow
+from d2det_geo.pipeline.tile_set_book import FLAT, Book, ChipRow, outside
 from d2det_geo.pipeline.tile_set_pixels import PHOTOGRAPH, Scroll, write_png
 from d2det_geo.pipeline.tile_set_plan import Plan, SceneJob
 from d2det_geo.raster.source import open_dataset
@@ -29,7 +29,7 @@ LEAST_VISIBLE = 0.7
 """Share of an object in a chip up to which it is difficult."""
 CUT_OFF = 2
 """``difficult`` of an object of which that much or less is in the chip."""
-_FLAT, _ODD = "no area", "3 or more than 5 corners when cut"
+_ODD = "3 or more than 5 corners when cut"
 _WHAT = "DOTA's images"
 Corners = NDArray[np.float64]
 
@@ -49,20 +49,24 @@ def plan_dota(folder: Path, size: int, overlap: int) -> Plan:
     scenes: list[SceneJob] = []
     books: list[Book] = []
     folders: list[str] = []
+    notices: list[str] = []
     for index, (split, path) in enumerate(splits_of(folder).items()):
         place = "" if path == folder else f"{split}/"
-        truth = _truth(path)
+        truth = _truth(path, notices)
+        if truth is None and split != "test":
+            notices.append(f"{path}: has no labelTxt; its chips have no annotations")
         folders += [f"{place}images"] if truth is None else [f"{place}images", f"{place}labelTxt"]
         categories = tuple(enumerate(() if truth is None else truth.classes, start=1))
         description = f"DOTA {split} as its devkit cuts it, {size} px with {overlap} px of overlap"
         first = None if any(book.labelled for book in books) else 1
         books.append(Book(f"{place}annotations.json", description, categories, truth is not None, 1, first))
         for scene in _scenes(path, place, size, truth):
-            windows = tuple(scene_windows(*image_size(scene.path), size, overlap))
+            whole = image_size(scene.path)
+            windows = tuple(scene_windows(*whole, size, overlap))
             labels = () if truth is None else (path / "labelTxt" / f"{scene.path.stem}.txt",)
-            scenes.append(SceneJob(index, len(windows), (scene.path, *labels), partial(_cut, scene, windows)))
+            scenes.append(SceneJob(index, len(windows), whole, (scene.path, *labels), partial(_cut, scene, windows)))
     settings = {"devkit": "dota", "chip_size": size, "overlap": overlap}
-    return Plan(tuple(scenes), tuple(books), tuple(folders), settings)
+    return Plan(tuple(scenes), tuple(books), tuple(folders), settings, tuple(notices))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,11 +81,12 @@ class _Scene:
     """m/px, NaN where unknown."""
 
 
-def _truth(split: Path) -> Annotations | None:
+def _truth(split: Path, notices: list[str]) -> Annotations | None:
     labels = split / "labelTxt"
     if not labels.is_dir():
         return None
-    truth: Annotations = format_named("dota", "read").read(labels, Reading(images=split / "images"))  # type: ignore[misc]
+    reading = Reading(images=split / "images", notices=notices)
+    truth: Annotations = format_named("dota", "read").read(labels, reading)  # type: ignore[misc]
     return truth
 
 
@@ -108,6 +113,7 @@ def _cut(scene: _Scene, windows: Sequence[Window], out: Path) -> Iterator[ChipRo
     with open_dataset(scene.path) as dataset:
         photograph = Scroll(dataset, rgb=True)
         edges = (dataset.width, dataset.height)
+        lost = {} if scene.objects is None else outside(scene.objects, (edges[0] - 1, edges[1] - 1))
         for top, line in groupby(windows, key=lambda window: int(window.row_off)):
             rows = photograph.rows(top, min(size, dataset.height))
             for window in line:
@@ -127,7 +133,8 @@ def _cut(scene: _Scene, windows: Sequence[Window], out: Path) -> Iterator[ChipRo
                 text = "".join(f"{_line(item, scene.objects.classes)}\n" for item in objects.kept)
                 (out / scene.place / "labelTxt" / f"{name}.txt").write_text(text, encoding="utf-8")
                 rows_of = [_row(number, item) for number, item in enumerate(objects.kept)]
-                yield ChipRow(image, rows_of, len(rows_of), objects.left_out)
+                yield ChipRow(image, rows_of, len(rows_of), lost | objects.left_out)
+                lost = {}  # counted once a scene, not in every chip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,14 +172,14 @@ def cut_objects(objects: Annotations, corner: tuple[int, int], size: int, edges:
     x1, y1, x2, y2 = objects.boxes.T
     near = np.flatnonzero((x1 < right) & (x2 > left) & (y1 < bottom) & (y2 > top))
     kept = []
-    left_out = {_FLAT: 0, _ODD: 0}
+    left_out = {FLAT: 0, _ODD: 0}
     difficult = objects.columns["difficult"]
     for index in near.tolist():
         polygon = objects.outlines[index]  # type: ignore[index]
         corners = shapely.get_coordinates(polygon.exterior)[:4]
         flag = int(difficult[index])
         if polygon.area <= 0:
-            left_out[_FLAT] += 1
+            left_out[FLAT] += 1
         elif x1[index] >= left and y1[index] >= top and x2[index] <= right and y2[index] <= bottom:
             kept.append(CutObject(np.trunc(corners - corner), int(objects.labels[index]), flag))
         else:

@@ -47,9 +47,12 @@ def plan_isaid(folder: Path, *, devkit_ids: bool) -> Plan:
     books: list[Book] = []
     folders: list[str] = []
     skipped: list[str] = []
+    notices: list[str] = []
     for index, (split, path) in enumerate(splits.items()):
         found = triples(path, labelled=False)
         labelled = found[0].ids is not None
+        if not labelled and split != "test":
+            notices.append(f"{path}: has no maps of instances; its chips have no annotations")
         place = "" if path == folder else f"{split}/"
         folders.append(f"{place}images")
         name = f"instancesonly_filtered_{split}.json" if labelled else f"{split}_info.json"
@@ -59,22 +62,27 @@ def plan_isaid(folder: Path, *, devkit_ids: bool) -> Plan:
         books.append(Book(f"{place}{name}", description, _CATEGORIES, labelled, 0, first, devkit_ids))
         skipped += [f"{split}/{triple.image.stem}" for triple in found if triple.image.stem in SKIPPED]
         scenes += [_job(triple, index, folders[-1]) for triple in found if triple.image.stem not in SKIPPED]
-    notices = (f"{', '.join(skipped)} left out, as the devkit does",) if skipped else ()
-    return Plan(tuple(scenes), tuple(books), tuple(folders), {"devkit": "isaid", "devkit_ids": devkit_ids}, notices)
+    if skipped:
+        notices.append(f"{', '.join(skipped)} left out, as the devkit does")
+    settings = {"devkit": "isaid", "devkit_ids": devkit_ids}
+    return Plan(tuple(scenes), tuple(books), tuple(folders), settings, tuple(notices))
 
 
 def _job(triple: Triple, book: int, folder: str) -> SceneJob:
     width, height = image_size(triple.image)
     inputs = tuple(path for path in (triple.image, triple.ids, triple.colours) if path is not None)
     if min(width, height) <= SIZE:
-        return SceneJob(book, 1, inputs, partial(_copy, triple, (width, height), folder))
+        return SceneJob(book, 1, (width, height), inputs, partial(_copy, triple, (width, height), folder))
     windows = tuple(scene_windows(width, height, SIZE, OVERLAP))
-    return SceneJob(book, len(windows), inputs, partial(_cut, triple, windows, folder))
+    return SceneJob(book, len(windows), (width, height), inputs, partial(_cut, triple, windows, folder))
 
 
 def _copy(triple: Triple, size: tuple[int, int], folder: str, out: Path) -> Iterator[ChipRow]:
-    """Take an image that is not larger than a chip in both directions as it is."""
+    """Take an image that is not larger than a chip in both directions as it is, once it was decoded."""
     stem = triple.image.stem
+    with open_dataset(triple.image) as image:  # what cannot be cut must not pass because it is small
+        photograph = Scroll(image, rgb=True)
+        photograph.rows(0, image.height)
     shutil.copyfile(triple.image, out / folder / f"{stem}.png")
     row = _image(triple, stem, Window(0, 0, *size))
     if triple.ids is None or triple.colours is None:

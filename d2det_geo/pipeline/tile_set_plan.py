@@ -20,6 +20,8 @@ class SceneJob:
     book: int
     """Position of its COCO file."""
     chips: int
+    size: tuple[int, int]
+    """Width and height, px."""
     inputs: tuple[Path, ...]
     """Files it is made of."""
     cut: Cut
