@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from d2det_geo.vector.features import Features, Layer
 from d2det_geo.vector.grid import on_grid
 from d2det_geo.vector.json_text import annotations_text, rows_text
-from d2det_geo.vector.repair import without_holes
+from d2det_geo.vector.repair import parts_without_holes
 from d2det_geo.vector.rings import Rings, rings_of
 
 DIGITS = 3
@@ -84,17 +84,9 @@ class CocoSink:
 
 def _outlines(polygons: NDArray[np.object_]) -> Rings:
     """Make rings on the grid of (Multi)Polygons ``[N]``, each of parts without holes."""
-    parts, owners = shapely.get_parts(polygons, return_index=True)
-    pieces = [without_holes(part) if holes else [part] for part, holes in zip(parts, _holes(parts), strict=True)]
-    counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    flat = np.fromiter((piece for part in pieces for piece in part), dtype=object, count=int(counts.sum()))
+    flat, owners = parts_without_holes(polygons)
     rings = on_grid(rings_of(flat), DIGITS)
     # Pieces were rounded one by one, for together they touch along the cuts.
-    last = np.cumsum(np.bincount(np.repeat(owners, counts), minlength=len(polygons)))
+    last = np.cumsum(np.bincount(owners, minlength=len(polygons)))
     ends = np.concatenate([np.zeros(1, np.int64), rings.ends])[last]
     return replace(rings, ends=ends, multi=np.ones(len(polygons), np.bool_))
-
-
-def _holes(parts: NDArray[np.object_]) -> list[bool]:
-    found: list[bool] = (shapely.get_num_interior_rings(parts) > 0).tolist()
-    return found
