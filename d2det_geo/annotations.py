@@ -85,13 +85,16 @@ class Annotations:
     """What else the format says of each object, name -> ``[N]``, such as ``difficult`` or ``occlusion``."""
     class_ids: tuple[int, ...] | None = None
     """Unique numbers the format knows ``classes`` by, such as COCO's category ids; None: 1 to C."""
+    supercategories: tuple[str, ...] | None = None
+    """What each of ``classes`` is a kind of; None where the format does not say."""
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths, naming the one that is off."""
         names = ("boxes", "labels", "ignored", "scores", "outlines", "areas")
         _check_lengths(len(self.image), {**{n: getattr(self, n) for n in names}, **self.columns}, "objects")
-        if self.class_ids is not None:
-            _check_lengths(len(self.classes), {"class_ids": self.class_ids}, "classes")
+        _check_lengths(
+            len(self.classes), {"class_ids": self.class_ids, "supercategories": self.supercategories}, "classes"
+        )
 
     def __len__(self) -> int:
         """Count the objects and regions."""

@@ -11,7 +11,9 @@ from typing import Literal, Self
 
 import yaml
 from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
+from d2det_geo.config_keys import Place, advice, key_of
 from d2det_geo.config_sources import Section, Source
 from d2det_geo.errors import InputError, UsageError
 
@@ -212,13 +214,32 @@ def load_config(path: Path) -> Config:
 
 def describe(error: ValidationError) -> str:
     """Put the first few problems of a validation error in one line: key, what is wrong, what was given."""
-    problems = []
-    for item in error.errors()[:3]:
-        key = ".".join(str(part) for part in item["loc"]) or "configuration"
-        given = "" if item["type"] in {"missing", "value_error"} else f", got {item['input']!r:.60}"
-        problems.append(f"{key}: {item['msg']}{given}")
-    rest = error.error_count() - len(problems)
+    places = [item["loc"] for item in error.errors()]
+    # A list whose only item is wrong is called too short as well.
+    items = [item for item in error.errors() if not any(_is_within(place, item["loc"]) for place in places)]
+    problems = [f"{key_of(item['loc'])}: {_problem(item)}" for item in items[:3]]
+    rest = len(items) - len(problems)
     return "; ".join(problems) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _is_within(place: Place, other: Place) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
+
+
+def _problem(item: ErrorDetails) -> str:
+    """Say what is wrong in words about the file, not about the library that reads it."""
+    match item["type"]:
+        case "extra_forbidden":
+            return f"no such key; {advice(Config, item['loc'])}"
+        case "missing":
+            return "is missing; give it"
+        case "too_short":
+            return f"is empty, got {item['input']!r:.60}; give at least {item['ctx']['min_length']}"
+        case "literal_error":
+            return f"is {item['input']!r:.60}; choose {item['ctx']['expected']}"
+        case "value_error":
+            return item["msg"].removeprefix("Value error, ")
+    return f"{item['msg']}, got {item['input']!r:.60}"
 
 
 def _anchored(config: Config, folder: Path) -> Config:

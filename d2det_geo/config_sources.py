@@ -35,11 +35,15 @@ class CocoSource(Section):
     weight: float = Field(1.0, gt=0)
 
 
+DatasetFormat = Literal["coco", "dota", "isaid", "isaid-png", "uavdt", "visdrone", "voc", "yolo"]
+"""Those that can be read as truth without a scene."""
+
+
 class DatasetSource(Section):
     """A data set in one of the formats ``d2det convert`` reads."""
 
     kind: Literal["dataset"]
-    format: str = Field(description="uavdt, visdrone, dota, isaid, isaid-png, coco, yolo or voc")
+    format: DatasetFormat
     path: Path = Field(description="its labels: a file or a folder, as the format has it")
     images: Path | None = Field(
         None, description="their folder; default: that of the labels, or images in or beside it"

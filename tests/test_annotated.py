@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from d2det_geo.config import Config
 from d2det_geo.data import image_files
 from d2det_geo.data.annotated import chosen_images, labelled_images
 from d2det_geo.data.truth import ClassMap
-from d2det_geo.errors import InputError, UsageError
+from d2det_geo.errors import InputError
 from d2det_geo.pipeline.sources import training_chips
 from d2det_geo.runs import runs_of
 
@@ -125,7 +126,7 @@ def test_a_set_without_objects(folder: Path) -> None:
 
 
 def test_an_unknown_class_names_its_first_row(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"labels: annotations\[1\]: class 'car' is not one"):
+    with pytest.raises(InputError, match=r"labels: image a.png: class 'car' is not one"):
         load(annotations(ROWS), folder, class_map=ClassMap(("boat",)))
 
 
@@ -220,10 +221,38 @@ def test_frames_nobody_annotated_are_left_out_and_told(uavdt: dict[str, Any]) ->
     ("change", "error", "words"),
     [
         ({"leave_out": ["M0207"]}, InputError, "leave_out names M0207, which is not in the set"),
-        ({"format": "nothing"}, UsageError, "format 'nothing' cannot be read as truth; choose one of coco"),
         ({"split": "test"}, InputError, "holds no test sequence"),
     ],
 )
 def test_sources_that_make_no_sense(uavdt: dict[str, Any], change: dict[str, Any], error: Any, words: str) -> None:
     with pytest.raises(error, match=words):
         training_chips(config(**uavdt | change))
+
+
+def test_images_of_yolo_labels_are_found_as_the_reader_finds_them(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "train" / "a.png")
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    for path in ("labels/train", "labels", "."):
+        if path != "labels/train":
+            (tmp_path / "labels" / "classes.txt").write_text("car\n")
+        source = {"kind": "dataset", "format": "yolo", "path": tmp_path / path, "class_names": ["car"]}
+        chips = training_chips(config(**source))
+        assert len(chips._sources[0]) == 1
+
+
+def test_what_a_reader_notes_is_told_once_with_its_file(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "iscrowd": 0}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 60, "height": 40}],
+        "annotations": [row, {**row, "id": 2, "ignore": 1}],
+        "categories": [{"id": 1, "name": "car"}],
+    }
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(content))
+    for source in ({"kind": "coco", "annotations": path}, {"kind": "dataset", "format": "coco", "path": path}):
+        told: list[str] = []
+        training_chips(config(**source), told.append)
+        assert len(told) == 1
+        assert told[0].startswith(f"{path}: 1 annotations say ignore: 1")

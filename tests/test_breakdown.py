@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -271,7 +272,7 @@ def test_each_error_has_one_cause() -> None:
     assert [WRONG[why] if why >= 0 else None for why in errors.why_wrong] == [
         None,
         "duplicate",
-        "other class",
+        "class not in the truth",
         "badly placed",
         None,
         "background",
@@ -294,9 +295,71 @@ def test_an_object_that_only_a_detection_beyond_the_cap_finds_is_blamed_on_the_c
     outcome = judged(truth, predictions)
     outcome.verdicts.found[:] = -1
     outcome.verdicts.ignored[:] = True
+    capped = replace(outcome, verdicts=replace(outcome.verdicts, capped=np.ones(1, bool)))
+    for judgement, cause in ((capped, "beyond the cap"), (outcome, "in an ignore region")):
+        errors = errors_of(compare(truth, predictions, judgement, "bbox"))
+        assert MISSED[errors.why_missed[0]] == cause
+        assert not errors.wrong.any()
+
+
+def test_protocols_say_what_their_cap_cut() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0), (0, 0, 50, 0, 60, 10, 0)])
+    predictions = objects(of, [(0, 0, 0, 0, 10, 10, 0.9), (0, 0, 50, 0, 60, 10, 0.8)], scored=True)
+    outcome = score_coco(truth, predictions, iou="bbox", max_dets=(1,))
     errors = errors_of(compare(truth, predictions, outcome, "bbox"))
-    assert MISSED[errors.why_missed[0]] == "beyond the cap"
-    assert not errors.wrong.any()
+    assert MISSED[errors.why_missed[1]] == "beyond the cap"
+    many = objects(of, [(0, 0, 100, 50, 101, 51, 0.9)] * 500 + [(0, 0, 0, 0, 10, 10, 0.8)], scored=True)
+    errors = errors_of(compare(truth, many, PROTOCOLS["visdrone"].score(truth, many), "bbox"))
+    assert [MISSED[why] for why in errors.why_missed] == ["beyond the cap", "nothing there"]
+
+
+def test_what_an_ignore_box_drops_is_not_blamed_on_a_cap() -> None:
+    of = images()
+    truth = objects(of, [(0, REGION, 0, 0, 100, 100, 1), (0, 0, 10, 10, 30, 30, 0)])
+    predictions = objects(of, [(0, 0, 10, 10, 30, 30, 0.9)], scored=True)
+    errors = errors_of(compare(truth, predictions, PROTOCOLS["uavdt"].score(truth, predictions), "bbox"))
+    assert MISSED[errors.why_missed[1]] == "in an ignore region"
+
+
+def test_without_a_threshold_every_detection_is_looked_at() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0)])
+    predictions = objects(of, [(0, 1, 0, 0, 10, 10, 0.9)], scored=True)
+    for name in ("coco", "voc", "visdrone"):
+        outcome = PROTOCOLS[name].score(truth, predictions, iou="bbox")
+        assert np.isnan(outcome.metrics["score_threshold"])
+        judgement = compare(truth, predictions, outcome, "bbox")
+        errors = errors_of(judgement)
+        assert [WRONG[why] for why in errors.why_wrong] == ["class not in the truth"]
+        assert [MISSED[why] for why in errors.why_missed] == ["other class"]
+        assert confuse(judgement).counts[0, 1] == 1
+
+
+@pytest.mark.parametrize("name", ["coco", "isaid", "visdrone", "voc", "uavdt-coco3"])
+def test_precision_leaves_out_classes_that_are_not_in_the_truth_and_their_errors_say_so(name: str) -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0), (0, 0, 50, 0, 60, 10, 0)])
+    others = [(0, 2, 20 * x, 50, 20 * x + 10, 60, 0.95) for x in range(10)]
+    predictions = objects(of, [*others, (0, 0, 0, 0, 10, 10, 0.9)], scored=True)
+    outcome = PROTOCOLS[name].score(truth, predictions, iou="bbox")
+    errors = errors_of(compare(truth, predictions, outcome, "bbox"))
+    strange = np.count_nonzero(errors.why_wrong == WRONG.index("class not in the truth"))
+    right, wrong = np.count_nonzero(errors.right), np.count_nonzero(errors.wrong)
+    assert (right, wrong, strange) == (1, 10, 10)
+    assert right / (right + wrong - strange) == outcome.metrics["precision"] == 1.0
+
+
+def test_detections_below_the_threshold_are_no_causes() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 0, 0, 10, 10, 0), (0, 1, 50, 0, 60, 10, 0), (0, 0, 80, 0, 90, 10, 0)])
+    predictions = objects(
+        of,
+        [(0, 1, 0, 0, 10, 10, 0.2), (0, 1, 56, 0, 66, 10, 0.2), (0, 0, 80, 0, 90, 10, 0.9)],
+        scored=True,
+    )
+    errors = errors_of(compared(truth, predictions, score=0.5))
+    assert [MISSED[why] if why >= 0 else "" for why in errors.why_missed] == ["nothing there", "nothing there", ""]
 
 
 def test_the_operating_point_is_that_of_the_outcome() -> None:
@@ -357,7 +420,7 @@ def test_a_size_is_judged_as_pycocotools_judges_it_where_no_detection_meets_two_
         evaluation.accumulate()
     precision = evaluation.eval["precision"]
     wanted = precision[precision > -1].mean() if (precision > -1).any() else np.nan
-    areas = areas_of(truth), areas_of(predictions)
+    areas = (areas_of(side, "boxes", side.images.sizes) for side in (truth, predictions))
     part = score_part(judgement, "part", *((area >= low) & (area <= 600) for area in areas))
     assert part.ap == pytest.approx(wanted, abs=1e-12, nan_ok=True)
 
@@ -387,6 +450,43 @@ def test_parts_of_images_are_judged_as_if_they_were_all() -> None:
         "medium (1,024 to 9,216)",
         "large (from 9,216)",
     ]
+
+
+@pytest.mark.parametrize("iou", ["bbox", "segm"])
+def test_sizes_of_a_protocol_are_its_own_numbers(iou: str) -> None:
+    of, rng = images(6, (400, 400)), np.random.default_rng(5)
+    sides = [], []
+    for image in range(6):
+        for _ in range(12):
+            points = rng.uniform(10, 300, 2) + rng.uniform(0, rng.choice([45, 90, 160]), (6, 2))
+            label = int(rng.integers(3))
+            for side, shift in zip(sides, (0, rng.normal(0, 4, 2)), strict=True):
+                side.append((image, label, shapely.MultiPoint(points + shift).convex_hull))
+    truth, predictions = (
+        objects(
+            of,
+            [(image, label, *shape.bounds, round(rng.random(), 2) if scored else 0) for image, label, shape in side],
+            scored=scored,
+            outlines=np.array([shape for *_, shape in side], object),
+        )
+        for side, scored in zip(sides, (False, True), strict=True)
+    )
+    outcome = score_coco(truth, predictions, iou=iou)  # type: ignore[arg-type]
+    parts = list(by_size(compare(truth, predictions, outcome, iou)))  # type: ignore[arg-type]
+    assert [part.ap for part in parts] == [outcome.metrics[f"ap_{name}"] for name in ("small", "medium", "large")]
+    areas = [coco_mask.area(coco_mask.frPyObjects([shapely.get_coordinates(shape).ravel().tolist()], 400, 400)[0])
+             for *_, shape in sides[0]]  # fmt: skip
+    edges = [0, 32**2, 96**2, 1e10]
+    assert [part.truths for part in parts] == [sum(a <= area <= b for area in areas) for a, b in pairwise(edges)]
+    # Of ranges the protocol does not have, the parts are by what it compares; a number of that name means another.
+    other = replace(
+        outcome, settings={**outcome.settings, "area_ranges": {}}, metrics={**outcome.metrics, "ap_small": 9}
+    )
+    if iou == "bbox":
+        areas = np.prod(truth.boxes[:, 2:] - truth.boxes[:, :2], axis=1).tolist()
+    parts = list(by_size(compare(truth, predictions, other, iou)))  # type: ignore[arg-type]
+    assert [part.truths for part in parts] == [sum(a <= area <= b for area in areas) for a, b in pairwise(edges)]
+    assert 0 < parts[0].ap < 1
 
 
 def test_borders_of_chips_are_told_from_the_edges_of_scenes() -> None:

@@ -297,7 +297,7 @@ def test_streams(d2det, tmp_path):
 BAD_CONFIGS = {
     "missing.yaml": (4, r"missing\.yaml: cannot read the configuration .*"),
     "malformed.yaml": (4, r"malformed\.yaml, line 2: not valid YAML .*"),
-    "unknown.yaml": (2, r"unknown\.yaml: run\.batchsize: Extra inputs are not permitted, got 1"),
+    "unknown.yaml": (2, r"unknown\.yaml: run\.batchsize: no such key; did you mean batch_size\?"),
     "mistyped.yaml": (2, r"mistyped\.yaml: run\.steps: Input should be a valid integer.*, got 'many'"),
     "none.yaml": (4, r"none\.geojson: holds no labels; give a file with at least one polygon"),
     "elsewhere.yaml": (4, r"elsewhere\.gpkg: no label lies inside scene\.tif; .*"),
@@ -502,7 +502,7 @@ def test_a_bug_keeps_its_traceback(workplace, monkeypatch):
     def broken(*_, **__):
         return 1 / 0
 
-    monkeypatch.setattr("d2det_geo.pipeline.evaluate.evaluate_files", broken)
+    monkeypatch.setattr("d2det_geo.pipeline.evaluate.score_files", broken)
     result = CliRunner().invoke(app, ["evaluate", "--truth", "a", "--pred", "b"])
     assert isinstance(result.exception, ZeroDivisionError)
 

@@ -16,6 +16,8 @@ from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.registry import FORMATS
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+from d2det_geo.metrics import classes as class_rules
+from d2det_geo.metrics.classes import ClassRules
 from d2det_geo.pipeline.convert import TruthFile, convert_file, fitted
 from d2det_geo.runs import runs_of
 from tests.annotation_sets import annotations, images
@@ -200,10 +202,38 @@ def test_columns_and_rectangles_are_told():
 
 def test_objects_without_area_are_told():
     known = annotations([{"image": 0, "box": (3, 4, 9, 4), "label": 0}], images("a"), ("car",))
+    kept, told = fitted(known, FORMATS["voc"], "voc")
+    assert (len(kept), told) == (0, ["1 objects without width or height left out: voc has none"])
+    assert fitted(known, FORMATS["visdrone"], "visdrone")[1] == fitted(known, FORMATS["coco"], "coco")[1] == []
+    assert fitted(replace(known, scores=np.ones(1)), FORMATS["voc"], "voc")[1] == []
+
+
+def test_an_id_of_zero_is_counted_anew_and_told():
+    row = {"image": 0, "box": (3, 4, 9, 9), "label": 0}
+    known = annotations([row, row], images("a"), ("car",), columns={"id": np.array([0, 1])})
     kept, told = fitted(known, FORMATS["coco"], "coco")
-    assert (len(kept), told) == (0, ["1 objects without width or height left out: coco has none"])
-    assert fitted(known, FORMATS["visdrone"], "visdrone")[1] == []
-    assert fitted(replace(known, scores=np.ones(1)), FORMATS["coco"], "coco")[1] == []
+    assert ("id" in kept.columns, told) == (
+        False,
+        ["ids count from 1 now: evaluators of COCO take the id 0 for no match"],
+    )
+    later = replace(known, columns={"id": np.array([7, 3])})
+    assert fitted(later, FORMATS["coco"], "coco") == (later, [])
+
+
+def test_what_classes_are_kinds_of_stays_where_all_members_agree(tmp_path):
+    path, back = tmp_path / "gt.json", tmp_path / "back.json"
+    kinds = {"car": "vehicle", "bus": "vehicle", "ship": "boat", "cat": "animal"}
+    classes = [{"id": n, "name": name, "supercategory": kind} for n, (name, kind) in enumerate(kinds.items(), 1)]
+    one = {"id": 1, "file_name": "a.png", "width": 9, "height": 9}
+    path.write_text(json.dumps({"images": [one], "annotations": [], "categories": classes}))
+    class_map = {"car": "road", "bus": "road", "cat": "", "ship": "sea"}
+    convert_file(path, back, formats=("coco", "coco"), reading=Reading(), class_map=class_map)
+    assert FORMATS["coco"].read(back, Reading()).supercategories == ("vehicle", "boat")
+    truth = FORMATS["coco"].read(path, Reading())
+    rules = ClassRules({"car": "any", "ship": "any"}, ignore=("cat",))
+    judged, predictions, _ = class_rules.renamed(truth, truth, rules)
+    assert (judged.classes, judged.supercategories) == (("any", "bus"), ("any", "vehicle"))
+    assert predictions.classes == judged.classes
 
 
 def test_classes_are_renamed_merged_and_dropped(tmp_path, truth_json):
@@ -262,6 +292,38 @@ def test_names_that_lead_out_are_refused(tmp_path, name, target):
     assert sorted(item.name for item in tmp_path.iterdir()) == ["truth.json"]
 
 
+@pytest.mark.parametrize("name", ["./", ".", "a/", "a\x00.png", "a\x01.png", "a\n.png", "a\u2028.png", "\ud800.png"])
+@pytest.mark.parametrize("target", ["coco", "voc", "yolo", "dota", "visdrone"])
+def test_names_that_no_file_can_have_are_refused(tmp_path, name, target):
+    path = tmp_path / "truth.json"
+    content = {"images": [{"id": 1, "file_name": name, "width": 9, "height": 9}], "annotations": [], "categories": []}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"truth\.json: image name '.*' is no name of a file; rename the image"):
+        convert_file(path, tmp_path / "out", formats=("coco", target), reading=Reading())
+    content["images"][0]["file_name"], content["categories"] = "a.png", [{"id": 1, "name": f"x{name}\x02"}]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"truth\.json: class 'x.*' holds what no text file can hold"):
+        convert_file(path, tmp_path / "out", formats=("coco", target), reading=Reading())
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["truth.json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("M0203/img000001.jpg", "M0203/img000004.jpg"), "M0203 will have 1,007 frames instead of 2"),
+        (("X/img000001.jpg", "X/img000002.jpg", "X/img000003.jpg"), "X will have 2 frames instead of 3"),
+        (("X/img000001.jpg", "X/img000005.jpg"), "X will have 5 frames instead of 2"),
+        (("X/img000001.jpg", "X/img000002.jpg"), ""),
+    ],
+)
+def test_frames_that_uavdt_does_not_tell_are_told(names, told):
+    known = annotations([{"image": 1, "box": (1, 2, 3, 4), "label": 0}], images(*names), ("car",))
+    expected = [f"UAVDT's files do not list frames: read again, {told}"] if told else []
+    assert fitted(known, FORMATS["uavdt"], "uavdt")[1] == expected
+    assert fitted(replace(known, scores=np.ones(1)), FORMATS["uavdt"], "uavdt")[1] == []
+    assert fitted(known, FORMATS["coco"], "coco")[1] == []
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -296,7 +358,7 @@ def test_numbered_classes_get_names(tmp_path):
     Image.new("L", (60, 40)).save(tmp_path / "a.png")
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "a.txt").write_text("1 0.5 0.5 0.1 0.1\n")
-    options = ("--from", "yolo", "--to", "coco", "--images", tmp_path, "--classes", "car, boat")
+    options = ("--from", "yolo", "--to", "coco", "--images", tmp_path, "--class-names", "car, boat")
     result = run(tmp_path / "rows", tmp_path / "out.json", *options)
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "out.json").read_text())

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2det_geo.metrics.geo import score_objects
+from d2det_geo.metrics.geo import match_objects
+from d2det_geo.metrics.scores import summarise
 from d2det_geo.model.build import Architecture, ProposalLimits, build_model
 from d2det_geo.model.d2det import Inference, Sampling
 from d2det_geo.model.targets import Targets
@@ -277,7 +278,7 @@ def overfit(masks, steps):
     found = network.detect(pixels, [(160, 160)])[0]
     shapes = mask_polygons(found) if masks else box_polygons(found.boxes)
     truths = polygons if masks else box_polygons(boxes)
-    return score_objects(truths, np.zeros(4, int), None, shapes, found.labels, found.scores)
+    return summarise([match_objects(truths, np.zeros(4, int), None, shapes, found.labels, found.scores)])
 
 
 @pytest.mark.parametrize("masks", [False, True], ids=["boxes", "masks"])

@@ -205,7 +205,9 @@ def test_a_file_without_classes_takes_the_only_one(files, tmp_path):
     assert list(evaluate_files(plain, plain).per_class) == ["object"]
     several = layer(tmp_path / "several.gpkg", TRUTH, **{"class": ["car", "truck", "tree"]})
     for pair in ((plain, several), (several, plain)):
-        with pytest.raises(InputError, match=r"plain.gpkg: has no class attribute .* to tell car, tree, truck apart"):
+        with pytest.raises(
+            InputError, match=r"plain.gpkg: has no attribute 'class', nor any other, to tell car, tree, truck apart"
+        ):
             evaluate_files(*pair)
     merged = evaluate_files(plain, several, class_map=dict.fromkeys(("car", "truck", "tree"), "thing"))
     assert list(merged.per_class) == ["thing"]
@@ -280,18 +282,23 @@ def test_bad_attributes_are_named(files, tmp_path, columns, message):
 
 
 def test_a_named_class_field_must_exist(files):
-    with pytest.raises(InputError, match=r"truth.gpkg: has no attribute 'kind' \(it has class\)"):
+    with pytest.raises(
+        InputError, match=r"truth.gpkg: has no attribute 'kind', only class; name another with --class-field"
+    ):
         evaluate_files(*files, class_field="kind")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "map"}, "protocol 'map' is unknown; choose one of coco, dota-task1, .*, geo, .*, voc"),
-        ({"iou": "mask"}, "iou 'mask': protocol geo compares by segm or bbox"),
+        ({"protocol": "map"}, "--protocol map: is unknown; choose one of coco, dota-task1, .*, geo, .*, voc"),
+        ({"iou": "mask"}, "--iou mask: protocol geo compares by segm or bbox"),
         ({"protocol": "uavdt", "iou": "segm"}, "protocol uavdt compares by bbox"),
-        ({"score": math.nan}, "score must be a finite number, got nan"),
-        ({"protocol": "coco", "aoi": Path("a.geojson")}, "aoi needs protocol geo"),
+        ({"score": math.nan}, "--score nan: give a finite number"),
+        ({"protocol": "coco", "aoi": Path("a.geojson")}, "--aoi needs protocol geo"),
+        ({"protocol": "coco", "max_dets": (1.5, 10)}, "--max-dets 1.5,10: give rising numbers"),
+        ({"protocol": "coco", "max_dets": (math.nan,)}, "--max-dets nan: give rising numbers"),
+        ({"protocol": "coco", "sizes": (0, 50)}, "--size-bins needs protocol geo"),
     ],
 )
 def test_options_that_make_no_sense(files, options, message):

@@ -108,7 +108,7 @@ def test_the_scene_may_be_in_another_crs(files, tmp_path):
 def test_a_scene_without_georeference_does_not_go_with_files_that_have_one(files, tmp_path):
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         image = scene(tmp_path / "plain.tif", np.ones((9, 9), bool), crs=None, transform=Affine.identity())
-    with pytest.raises(InputError, match=r"plain.tif: has no georeference, and the other is not"):
+    with pytest.raises(InputError, match=r"plain.tif: has no georeference, and the files compared have one"):
         evaluate_files(*files, scene=image)
 
 
@@ -246,6 +246,31 @@ def test_causes_of_errors(tmp_path):
     assert rows["reason"].tolist() == ["", "duplicate", "other class", "badly placed", "other class", "badly placed"]
     assert rows["verdict"].tolist() == ["TP", "FP", "FP", "FP", "FN", "FN"]
     assert rows["class"].tolist() == ["a", "a", "a", "a", "b", "a"]
+
+
+def test_a_layer_of_nothing_is_written(tmp_path):
+    for name in ("truth", "found"):
+        (tmp_path / f"{name}.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    evaluate_files(tmp_path / "truth.geojson", tmp_path / "found.geojson", errors=tmp_path / "e.gpkg")
+    assert len(errors(tmp_path / "e.gpkg")) == 0
+
+
+def test_classes_that_never_meet_are_errors_in_the_layer(tmp_path):
+    truth = layer(tmp_path / "truth.gpkg", [(0, 0, 10, 10)], **{"class": ["roof"]})
+    found = layer(tmp_path / "found.gpkg", [(0, 0, 10, 10)], **{"class": ["building"], "score": [0.9]})
+    evaluate_files(truth, found, errors=tmp_path / "e.gpkg")
+    rows = errors(tmp_path / "e.gpkg")
+    assert rows[["verdict", "reason"]].to_numpy().tolist() == [["FP", "class not in the truth"], ["FN", "other class"]]
+
+
+def test_the_iou_of_a_hit_is_that_with_its_own_object(tmp_path):
+    # The second detection lies best on the first truth, which is taken; it finds the second.
+    truth = layer(tmp_path / "truth.gpkg", [(0, 0, 10, 10), (0, 3, 10, 10)], **{"class": ["a", "a"]})
+    found = layer(tmp_path / "found.gpkg", [(0, 0, 10, 10), (0, 1.25, 10, 10)], score=[0.9, 0.8])
+    evaluate_files(truth, found, errors=tmp_path / "e.gpkg")
+    rows = errors(tmp_path / "e.gpkg")
+    assert rows["verdict"].tolist() == ["TP", "TP"]
+    np.testing.assert_allclose(rows["iou"], [1, 8.25 / 11.75], atol=1e-4)
 
 
 def test_regions_and_what_lies_on_ignored_objects(tmp_path):

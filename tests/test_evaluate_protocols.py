@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from typer.testing import CliRunner
 
 from d2det_cli.main import app
 from d2det_cli.score_tables import _drawn, print_scores
+from d2det_geo.metrics.protocol_names import NAMES
+from d2det_geo.metrics.protocols import PROTOCOLS
 from d2det_geo.pipeline.evaluate import evaluate_files
 from d2det_geo.pipeline.evaluate_options import FORMATS_OF
 
@@ -168,7 +172,19 @@ SETS = {
 
 
 def test_every_protocol_is_here():
-    assert sorted(SETS) == sorted(FORMATS_OF)
+    assert sorted(SETS) == sorted(FORMATS_OF) == [*NAMES] == sorted([*PROTOCOLS, "geo"])
+
+
+def test_help_names_every_protocol_and_imports_no_protocol():
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom d2det_cli.main import app\n"
+        "print(CliRunner(env={'COLUMNS': '200'}).invoke(app, ['evaluate', '--help']).stdout)\n"
+        "print([name for name in ('numpy', 'hotcoco', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    shown = "".join(done.stdout.replace("│", "").split())  # names are wrapped
+    assert all(name in shown for name in NAMES)
 
 
 @pytest.mark.parametrize("protocol", SETS)
@@ -178,6 +194,7 @@ def test_a_report_of_every_protocol(protocol, tmp_path):
     assert list(document) == KEYS
     assert (document["schema_version"], document["protocol"], document["intervals"]) == (2, protocol, None)
     assert set(document["settings"]) >= SETTINGS
+    assert document["settings"]["iou"] == document["iou"]
     assert set(document["counts"]) >= COUNTS
     assert set(document["metrics"]) >= {"ap", "precision", "recall", "f1", "score_threshold"}
     for values in document["per_class"].values():
@@ -212,10 +229,12 @@ def test_uavdt_matching_by_hand(tmp_path):
     assert report(*files, "uavdt-voc07")["metrics"]["ap_percent"] == pytest.approx(33.33)
 
 
-@pytest.mark.parametrize(("version", "expected"), [("1.0", 6 / 11), ("1.5", 7 / 11)])
+@pytest.mark.parametrize(("version", "expected"), [("1.0", 6 / 11), ("1.5", 7 / 11), ("2.0", 7 / 11)])
 def test_dota_versions(version, expected, tmp_path):
     document = report(*dota2(tmp_path), "dota-task2", "--dota-version", version)
     assert document["metrics"]["ap"] == pytest.approx(expected, abs=1e-12)
+    assert document["settings"]["version"] == version
+    assert ("by the rules of 1.5" in document["settings"]["ignore_rule"]) == (version == "2.0")
 
 
 @pytest.mark.parametrize(
@@ -342,11 +361,26 @@ def test_gates_of_all_and_of_one_class(tmp_path):
 @pytest.mark.parametrize(
     ("protocol", "more", "message"),
     [
-        ("map", [], "protocol 'map' is unknown; choose one of coco, "),
-        ("uavdt", ["--iou", "segm"], "iou 'segm': protocol uavdt compares by bbox"),
+        ("map", [], "--protocol map: is unknown; choose one of coco, "),
+        ("uavdt", ["--iou", "segm"], "--iou segm: protocol uavdt compares by bbox"),
         ("uavdt", ["--max-dets", "100"], "--max-dets: protocol uavdt has no such setting"),
         ("coco", ["--max-dets", "100,10"], "--max-dets 100,10: give rising numbers"),
-        ("coco", ["--max-dets", "a"], "--max-dets a: give numbers with commas"),
+        ("coco", ["--max-dets", "a"], "--max-dets a: give whole numbers with commas"),
+        ("coco", ["--max-dets", "nan"], "--max-dets nan: give whole numbers with commas"),
+        ("coco", ["--max-dets", "inf"], "--max-dets inf: give whole numbers with commas"),
+        ("coco", ["--max-dets", "1.9,10.5,100"], "--max-dets 1.9,10.5,100: give whole numbers with commas"),
+        ("geo", ["--size-bins", "a"], "--size-bins a: give numbers with commas"),
+        ("dota-task1", ["--dota-version", "3.0"], "--dota-version 3.0: choose one of 1.0, 1.5, 2.0"),
+        ("coco", ["--split", "test"], "--split is for files of format uavdt, not of coco; leave it out"),
+        ("coco", ["--classes", "a,b"], "--classes is for files of format dota, vector, voc, yolo, not of coco"),
+        ("coco", ["--class-field", "kind"], "--class-field is for files of format vector, not of coco"),
+        ("voc", ["--scene", "a.tif"], "--scene is for files of format vector, not of voc and coco"),
+        ("geo", ["--images", "."], "--images is for image sets: protocol geo does not read it"),
+        ("geo", ["--split", "test"], "--split is for image sets"),
+        ("geo", ["--classes", "a"], "--classes is for image sets"),
+        ("coco", ["--size-bins", "0,50"], "--size-bins needs protocol geo"),
+        ("coco", ["--ignore-area", "a.gpkg"], "--ignore-area needs protocol geo"),
+        ("coco", ["--block", "5"], "--block needs protocol geo"),
         ("coco", ["--dota-version", "1.5"], "--dota-version: protocol coco has no such setting"),
         ("coco", ["--aoi", "a.gpkg"], "aoi needs protocol geo"),
         ("coco", ["--errors", "a.gpkg"], "errors needs protocol geo"),
@@ -373,6 +407,57 @@ def test_missing_files_are_one_line(protocol, tmp_path):
         assert (result.exit_code, result.stdout) == (4, "")
         assert result.stderr.startswith(f"d2det: error: {tmp_path / 'gone'}")
         assert result.stderr.count("\n") == 1
+
+
+def test_scores_are_printed_before_a_page_that_fails(tmp_path, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no page")
+
+    monkeypatch.setattr("d2det_geo.pipeline.evaluate.write_report", fail)
+    result = run(*coco(tmp_path, golden("06a")), "coco", "--iou", "bbox", "--report", str(tmp_path / "p.html"))
+    assert result.exit_code != 0
+    assert "0.5500" in result.stdout
+
+
+def test_nothing_is_written_over_what_is_read(tmp_path):
+    truth, found = coco(tmp_path, golden("06a"))
+    before = truth.read_bytes(), found.read_bytes()
+    (tmp_path / "link.json").symlink_to(truth)
+    for path, role in ((truth, "--truth"), (found, "--pred"), (tmp_path / "link.json", "--truth")):
+        result = run(truth, found, "coco", "--iou", "bbox", "--report", str(path), "--overwrite")
+        assert result.exit_code == 2
+        assert f"--report {path}: is the file of {role}; give the output a path of its own" in result.stderr
+    assert (truth.read_bytes(), found.read_bytes()) == before
+    files, out = geo(tmp_path), tmp_path / "e.gpkg"
+    result = run(*files, "geo", "--errors", str(out), "--report", str(out))
+    assert (result.exit_code, out.exists()) == (2, False)
+    assert f"--report {out}: is the file of --errors" in result.stderr
+    for name in ("scene", "aoi", "ignore-area"):
+        result = run(*files, "geo", f"--{name}", str(out), "--errors", str(out), "--overwrite")
+        assert (result.exit_code, out.exists()) == (2, False)
+        assert f"--errors {out}: is the file of --{name}" in result.stderr
+
+
+def test_objects_of_score_zero_alone_still_count_in_the_ap_of_visdrone(tmp_path):
+    lines(tmp_path / "annotations/a.txt", ["0,0,10,10,0,4,0,0"])
+    lines(tmp_path / "found/a.txt", ["50,50,10,10,0.9,4,-1,-1"])
+    document = report(tmp_path / "annotations", tmp_path / "found", "visdrone")
+    assert (document["metrics"]["ap"], document["metrics"]["recall"]) == (0.0, None)
+    told = "ap and ar of visdrone still ask for 1 of them; the other metrics are undefined"
+    assert any(notice.endswith(told) for notice in document["notices"])
+    assert not any(notice.endswith(": the metrics are undefined") for notice in document["notices"])
+
+
+def test_predictions_that_precision_leaves_out_are_told(tmp_path):
+    case = golden("05a")
+    case["categories"].append({"id": 2, "name": "plane"})
+    truth, _ = coco(tmp_path, case)
+    found = results(tmp_path, [row(image_id=2, category_id=2)])
+    (notice,) = [text for text in report(truth, found, "coco", "--iou", "bbox")["notices"] if "class plane" in text]
+    assert notice == (
+        "the truth has no objects of class plane: their 1 predictions are counted under that class, and in none of the "
+        "metrics; among errors they are 'class not in the truth', beside precision"
+    )
 
 
 def test_the_page_of_a_set(tmp_path):

@@ -121,6 +121,12 @@ def test_rings_stay_as_they_are(truth):
     assert [outline.is_valid for outline in found.outlines] == [False, False, True]
 
 
+def test_objects_may_be_flat_as_one_of_coco_is(truth):
+    found = truth(document(box(296.5, 10, 1, 0), box(3, 4, 0, 5)))
+    assert found.boxes.tolist() == [[296.5, 10, 297.5, 10], [3, 4, 3, 9]]
+    assert not found.ignored.any()
+
+
 def test_regions_are_crowds_of_their_own_class(truth):
     classes = [{"id": 1, "name": "car"}, {"id": 4, "name": "ignore"}, {"id": 6, "name": "boat"}]
     rows = [box(1, 1, 2, 2, category=6), box(0, 0, 9, 9, category=4, iscrowd=1), box(1, 1, 3, 3, category=1)]
@@ -240,7 +246,7 @@ ROWS = [  # of truth and of results
 ]
 TRUTH_ROWS = [
     *ROWS,
-    (box(1, 2, 0, 4), r"\.bbox must be .*greater than 0, got \[1, 2, 0, 4\]"),
+    (box(1, 2, -1, 4), r"\.bbox must be .*at least 0, got \[1, 2, -1, 4\]"),
     (box(1, 2, 3, 4, iscrowd=2), r"\.iscrowd must be 0 or 1, got 2"),
     (box(1, 2, 3, 4, iscrowd="no"), r"\.iscrowd must be 0 or 1, got 'no'"),
     (box(1, 2, 3, 4, ignore=[1]), r"\.ignore must be 0 or 1, got \[1\]"),
@@ -465,6 +471,23 @@ def test_holes_are_cut_open(tmp_path):
     assert shapely.equals(shapely.union_all(shapely.get_parts(outline)), ring)
 
 
+def test_supercategories_are_read_and_come_back(truth, tmp_path):
+    def kinds(*said):
+        classes = [{"id": place, "name": f"c{place}", **item} for place, item in enumerate(said)]
+        row = box(1, 2, 3, 4, category=0, iscrowd=1)
+        return truth(document(row, categories=classes))
+
+    assert kinds({}, {"supercategory": ""}, {"supercategory": None}).supercategories is None
+    known = kinds({"supercategory": "vehicle"}, {"supercategory": ""}, {})
+    assert known.supercategories == ("vehicle", "c1", "c2")
+    coco_write.write(known, tmp_path / "back.json")
+    assert coco.read(tmp_path / "back.json", Reading()).supercategories == known.supercategories
+    region = kinds({"name": "ignore", "supercategory": "vehicle"}, {"supercategory": "ship"})
+    assert (region.classes, region.supercategories) == (("c1",), ("ship",))
+    with pytest.raises(InputError, match=r"gt\.json: categories\[1\]\.supercategory must be a text, got 3"):
+        kinds({}, {"supercategory": 3})
+
+
 def test_regions_get_a_category_of_their_own(tmp_path):
     rows = [{"image": 0, "box": (0, 0, 9, 9), "label": REGION, "ignored": True}]
     known = annotations(rows, images("a.png"), ("car", "boat"), class_ids=(4, 11))
@@ -493,3 +516,15 @@ def test_rings_that_close_themselves_twice_come_back(truth, tmp_path):
     known = truth(document(*(box(0, 0, 9, 9, segmentation=[ring]) for ring in rings)))
     coco_write.write(known, tmp_path / "back.json")
     assert_same(coco.read(tmp_path / "back.json", Reading()), known)
+
+
+@pytest.mark.parametrize("side", [10**12, 10**18, 1_000_001])
+def test_sides_of_images_are_bounded(truth, side):
+    content = document(box(1, 2, 3, 4))
+    content["images"] = [IMAGES[0], IMAGES[1] | {"width": side}]
+    with pytest.raises(InputError, match=rf"images\[1\]\.width must be an integer of 1 to 1e\+06, px, got {side}"):
+        truth(content)
+    content = document(box(1, 2, 3, 4, segmentation={"size": [side, side], "counts": [side * side]}))
+    content["images"] = [{"id": row["id"], "file_name": row["file_name"]} for row in IMAGES]
+    with pytest.raises(InputError, match=r"annotations\[0\]\.segmentation\.size must be"):
+        truth(content)

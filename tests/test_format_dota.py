@@ -1,5 +1,6 @@
 """DOTA's files: headers, versions, difficulty, results of both tasks, merging against a second implementation."""
 
+import json
 import zipfile
 
 import numpy as np
@@ -9,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
+from typer.testing import CliRunner
 
+from d2det_cli.main import app
 from d2det_geo.annotations import REGION, Annotations, Images, Runs
+from d2det_geo.data.formats import zip_file
 from d2det_geo.data.formats.dota import V1_0, V1_5, V2_0, read, write
 from d2det_geo.data.formats.dota_corners import corners, polygons
 from d2det_geo.data.formats.dota_merge import merged
@@ -191,6 +195,13 @@ def test_each_bad_detection_is_named(folder, tmp_path, line, said):
     assert str(caught.value).startswith(f"{file}:2: {said}")
 
 
+def test_what_follows_a_dot_is_part_of_the_name(folder, tmp_path):
+    truth = read(folder, Reading())
+    put(tmp_path / "res" / "Task2_ship.txt", "P0001 0.5 1 2 3 4", "x/P0001.PNG 0.5 1 2 3 4", "P0001.7 0.5 1 2 3 4")
+    with pytest.raises(InputError, match=r"Task2_ship.txt:3: the truth has no image 'P0001.7'"):
+        read_task2(tmp_path / "res", truth, Reading())
+
+
 def test_results_that_are_not_there(folder, tmp_path):
     truth = read(folder, Reading())
     put(tmp_path / "res" / "Task2_ship.txt")
@@ -200,7 +211,7 @@ def test_results_that_are_not_there(folder, tmp_path):
     with pytest.raises(InputError, match=r"Task2_car.txt:1: the truth has no class 'car'; its classes are plane"):
         read_task2(tmp_path / "res", truth, Reading())
     (tmp_path / "r.zip").write_bytes(b"none")
-    with pytest.raises(InputError, match=r"r.zip: cannot be read as a zip"):
+    with pytest.raises(InputError, match=r"r.zip: cannot be unpacked"):
         read_task2(tmp_path / "r.zip", truth, Reading())
     with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
         archive.writestr("a/Task2_ship.txt", "P0001 0.5 1 2 3 4\n")
@@ -213,6 +224,34 @@ def test_results_that_are_not_there(folder, tmp_path):
         archive.writestr("b/Task2_ship.txt", "P0001 0.5 1 2 3 4\n")
     with pytest.raises(InputError, match=r"b/Task2_ship.txt: there is also .*a/Task2_ship.txt; keep one"):
         read_task2(tmp_path / "t.zip", truth, Reading())
+
+
+def test_zips_that_mean_harm(folder, tmp_path, monkeypatch):
+    truth = read(folder, Reading())
+    line = "P0001 0.5 1 2 3 4\n"
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Task2_ship.txt", line * 2_000_000)
+    with pytest.raises(InputError, match=r"bomb.zip: Task2_ship.txt would unpack to 36 MB, \d+ times what is there"):
+        read_task2(tmp_path / "bomb.zip", truth, Reading())
+    monkeypatch.setattr(zip_file, "LARGEST", 70)
+    with zipfile.ZipFile(tmp_path / "large.zip", "w") as archive:
+        archive.writestr("Task2_ship.txt", line * 2)
+        archive.writestr("Task2_plane.txt", line * 2)
+        archive.writestr("Task1_ship.txt", line * 9)
+    with pytest.raises(InputError, match=r"large.zip: 2 files would unpack to"):
+        read_task2(tmp_path / "large.zip", truth, Reading())
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Task2_ship.txt", "".join(f"P0001 0.{n} 1 2 3 4\n" for n in range(100, 200)))
+    damaged = bytearray((tmp_path / "whole.zip").read_bytes())
+    damaged[60:90] = bytes(30)
+    (tmp_path / "damaged.zip").write_bytes(bytes(damaged))
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"damaged.zip: cannot be unpacked"):
+        read_task2(tmp_path / "damaged.zip", truth, Reading())
+    with zipfile.ZipFile(tmp_path / "latin.zip", "w") as archive:
+        archive.writestr("Task2_ship.txt", "P\xe9".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin.zip/Task2_ship.txt: is not text in UTF-8 \(byte 1\)"):
+        read_task2(tmp_path / "latin.zip", truth, Reading())
 
 
 def test_nothing_found_is_read(folder, tmp_path):
@@ -451,6 +490,64 @@ def test_merging_is_greedy_suppression(scene, threshold):
 
 def test_the_registry_knows_them():
     assert format_named("dota", "read").columns == {"difficult"}
-    assert format_named("dota", "write").holds == {"outlines", "ignored"}
+    assert format_named("dota", "write").holds == {"corners", "ignored"}
     for name in ("dota-task1", "dota-task2"):
         assert format_named(name, "read_results").write_results is not None
+
+
+@pytest.fixture
+def patches(tmp_path):
+    """Truth of one whole image, and detections of its patches, which see an object twice."""
+    put(tmp_path / "labelTxt" / "P1.txt", "810 10 820 10 820 30 810 30 ship 0")
+    first = put(tmp_path / "res" / "Task1_ship.txt", "P1__1__0___0 0.5 810 10 820 10 820 30 810 30")
+    lines = ["P1__1__800___0.png 0.9 10 10 20 10 20 30 10 30", "P1 0.2 100 100 110 100 110 120 100 120"]
+    put(first, first.read_text().strip(), *lines)
+    return tmp_path
+
+
+def test_patches_are_merged_where_that_is_asked_for(patches):
+    truth = read(patches, Reading(class_names=("ship",)))
+    reading = Reading(merge_patches=True)
+    found = read_task1(patches / "res", truth, reading)
+    assert found.images is truth.images
+    assert found.boxes.tolist() == [[810, 10, 820, 30], [100, 100, 110, 120]]
+    assert found.scores.tolist() == [0.9, 0.2]
+    assert reading.notices == [
+        f"{patches / 'res'}: 3 detections of patches merged into 2 of whole images, "
+        "of those that overlap by more than 0.3 the surest"
+    ]
+    put(patches / "res" / "Task1_ship.txt", "P1 0.5 1 1 2 1 2 2 1 2", "P2__1__0___0 0.5 1 1 2 1 2 2 1 2")
+    with pytest.raises(InputError, match=r"Task1_ship.txt:2: the truth has no image 'P2__1__0___0'"):
+        read_task1(patches / "res", truth, reading)
+    put(patches / "res" / "Task2_ship.txt")
+    assert len(read_task2(patches / "res", truth, reading)) == 0
+
+
+def test_patches_are_merged_by_both_commands(patches):
+    sides = ("--truth", patches / "labelTxt", "--pred", patches / "res", "--protocol", "dota-task1", "--json")
+    refused = CliRunner().invoke(app, ["evaluate", *map(str, sides)])
+    assert refused.exit_code == 4
+    assert "Task1_ship.txt:1: image 'P1__1__0___0' is a patch of 'P1'; merge detections of patches with --merge-p" in (
+        refused.stderr
+    )
+    scored = CliRunner().invoke(app, ["evaluate", *map(str, sides), "--merge-patches"])
+    assert scored.exit_code == 0, scored.output
+    assert json.loads(scored.stdout)["counts"]["predictions"] == 2
+    given = ("--from", "dota-task1", "--to", "dota-task2", "--results", "--truth", patches / "labelTxt")
+    given += ("--truth-format", "dota", "--merge-patches")
+    made = CliRunner().invoke(app, ["convert", *map(str, (patches / "res", patches / "whole", *given))])
+    assert made.exit_code == 0, made.output
+    lines = (patches / "whole" / "Task2_ship.txt").read_text().splitlines()
+    assert lines == ["P1 0.9 810 10 820 30", "P1 0.2 100 100 110 120"]
+
+
+def test_only_detections_of_dota_have_patches(patches):
+    sides = ("--truth", patches / "a.json", "--pred", patches / "b.json", "--merge-patches")
+    for command in (
+        ("evaluate", *sides, "--protocol", "coco"),
+        ("evaluate", *sides),
+        ("convert", patches / "labelTxt", patches / "a.json", "--from", "dota", "--to", "coco", "--merge-patches"),
+    ):
+        refused = CliRunner().invoke(app, [str(word) for word in command])
+        assert refused.exit_code == 2
+        assert "--merge-patches goes with detections as dota-task1 or dota-task2" in refused.stderr

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from d2det_geo.annotations import Annotations, Images, Runs
-from d2det_geo.data.formats import isaid_results
+from d2det_geo.data.formats import isaid_results, zip_file
 from d2det_geo.data.formats.contours import exact_runs, gathered, packed, stretches
 from d2det_geo.data.formats.isaid_classes import CLASSES, COLOURS, UNLABELLED, labels_of_colours
 from d2det_geo.data.formats.isaid_maps import drawn, labels
@@ -344,6 +344,16 @@ def test_categories_are_looked_up_by_name(tmp_path, names, numbers):
     assert truth.boxes[0].tolist() == [1, 1, 6, 5]
 
 
+def test_class_numbers_of_a_file_of_its_own_are_told(tmp_path):
+    told: list[str] = []
+    read_json(write_json(tmp_path / "val.json", document(VAL, width=30, height=20)), notices=told)
+    assert len(told) == 1
+    assert "Harbor is 1, officially 15): detections are read with the official ones" in told[0]
+    official: list[str] = []
+    read_json(write_json(tmp_path / "ship.json", document(["ship"], width=30, height=20)), notices=official)
+    assert official == []
+
+
 def test_missing_sizes_come_from_the_images(tmp_path):
     path = write_json(tmp_path / "iSAID_train.json", document(TRAIN))
     assert read_json(path).images.sizes.tolist() == [[0, 0]]
@@ -451,7 +461,9 @@ def test_bad_results_are_named(tmp_path, predictions, monkeypatch):
     data[60:90] = bytes(30)
     cut.write_bytes(bytes(data))
     refused(cut, r"cut\.zip: cannot be unpacked")
-    monkeypatch.setattr(isaid_results, "LARGEST_MEMBER", 999)
+    shrunk = zipped(tmp_path / "shrunk.zip", a="[" + " " * 20_000_000 + "]")
+    refused(shrunk, r"shrunk\.zip: a\.json would unpack to 20 MB, \d+ times what is there")
+    monkeypatch.setattr(zip_file, "LARGEST", 999)
     refused(zipped(tmp_path / "bomb.zip", a="[" + " " * 10_000 + "]"), r"bomb\.zip: a\.json would unpack to")
 
 

@@ -287,7 +287,7 @@ def test_detections_take_the_classes_of_the_truth(gt, tmp_path):
         ("0,-1,1,2,3,4,0.5,1,1", "frame 0 is not in the truth"),
         ("1,-1,1,2,3,4", "has 6 columns; give 7 or more: frame"),
         ("1,-1,1,2,3,4,nan,1,1", "score is 'nan'; give a finite number"),
-        ("1,-1,1,2,3,0,0.5,1,1", "height is 0; give more than 0 px"),
+        ("1,-1,1,2,3,-1,0.5,1,1", "height is -1; give 0 or more px"),
         ("1.2,-1,1,2,3,4,0.5,1,1", "frame is 1.2; give a whole number of at least 0"),
     ],
 )
@@ -296,6 +296,41 @@ def test_each_bad_detection_is_named(gt, tmp_path, line, said):
     with pytest.raises(InputError) as caught:
         read_results(tmp_path / "res", read(gt, Reading()), Reading())
     assert str(caught.value).startswith(f"{file}:2: {said}")
+
+
+def test_detections_may_be_of_no_size(gt, tmp_path):
+    put(tmp_path / "res" / "S1.txt", "1,-1,141,147,0,45,0.9,1,3", "1,-1,141,147,106,45,0.5,1,3", "1,-1,920,190,0,0,0.7")
+    found = read_results(tmp_path / "res", read(gt, Reading()), Reading())
+    assert found.boxes[:, 2:].tolist() == [[141, 192], [247, 192], [920, 190]]
+    outcome = evaluate_files(gt, tmp_path / "res", protocol="uavdt")
+    assert (outcome.counts["predictions"], outcome.counts["predictions_ignored"]) == (2, 1)
+
+
+def test_a_frame_number_is_bounded(tmp_path):
+    file = put(tmp_path / "X_gt_whole.txt", "1,1,5,6,7,8,1,1,1", "1000000,1,5,6,7,8,1,1,1")
+    put(tmp_path / "X_gt_ignore.txt")
+    with pytest.raises(InputError, match=rf"{file}:2: frame is 1000000; give a whole number from 1 to 999999"):
+        read(tmp_path, Reading())
+    assert frame_of("X/img30000000.jpg") is None
+    assert frame_of("X/img0000000001.jpg") == ("X", 1)
+
+
+def test_attributes_do_not_depend_on_the_working_folder(tmp_path, monkeypatch):
+    put(tmp_path / "GT" / "X_gt_whole.txt", "1,1,5,6,7,8,1,1,1")
+    put(tmp_path / "M_attr" / "train" / "X_attr.txt", "1,0,0,0,0,0,0,0,0,0")
+    for folder, path in ((tmp_path, "GT"), (tmp_path / "GT", "."), (tmp_path / "M_attr", "../GT"), (tmp_path, ".")):
+        monkeypatch.chdir(folder)
+        assert read(Path(path), Reading()).images.tags["daylight"].tolist() == [True]
+
+
+def test_images_that_are_the_same_frame_are_refused(tmp_path):
+    names = np.array(["siteA/day/img000001.jpg", "siteB/day/img000001.jpg"], dtype=object)
+    images = Images(names, np.array([1, 2]), np.zeros((2, 2), dtype=np.int64))
+    one = (np.array([0]), np.array([[1.0, 2, 3, 4]]), np.array([0]), np.array([False]))
+    for way, scores in ((write, None), (write_results, np.ones(1))):
+        with pytest.raises(InputError, match=r"siteB/day/img000001.jpg: is frame 1 of day like siteA/day/img000001"):
+            way(Annotations(images, ("car",), *one, scores=scores), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 def test_detections_of_what_is_not_there(gt, tmp_path):
@@ -454,13 +489,13 @@ CELLS = st.one_of(NUMBERS, st.text("0123456789.eE+-_ nainfx\t\"'", max_size=6))
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.lists(CELLS, min_size=1, max_size=5), max_size=5),
-    st.sampled_from([("\n", ","), ("\r\n", ","), ("\n", " ")]),
+    st.sampled_from([("\n", ","), ("\r\n", ","), ("\n", " "), ("\r", ","), ("\r", " ")]),
 )
 def test_the_fast_way_reads_what_the_careful_way_reads(rows, way):
     ends, separator = way
     layout = Layout(("a", "b", "c", "d"), 3, words=("b",) if separator == " " else (), separator=separator)
     text = "".join(separator.join(row) + ends for row in rows)
-    careful, wrong = outcome(_read_lines, "x", text.replace("\r\n", "\n"), layout)
+    careful, wrong = outcome(_read_lines, "x", text.replace("\r\n", "\n").replace("\r", "\n"), layout)
     table, also_wrong = outcome(read_table, "x", text, layout)
     assert wrong == also_wrong
     if not wrong:
@@ -468,6 +503,12 @@ def test_the_fast_way_reads_what_the_careful_way_reads(rows, way):
         for name, (codes, known) in careful[1].items():
             got_codes, got = table.words[name]
             assert [got[code] for code in got_codes] == [known[code] for code in codes]
+
+
+def test_a_row_after_any_line_end_has_its_line():
+    table = read_table("x", "1,2\r3,4\r\n5,6\n7,-8", Layout(("a", "b"), 2))
+    with pytest.raises(InputError, match="x:4: b is -8; give a whole number of at least 0"):
+        table.whole("b", 0)
 
 
 def outcome(function, *arguments):

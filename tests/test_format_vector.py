@@ -77,6 +77,23 @@ def test_results(tmp_path, scene):
         vector.read_results(tmp_path / "b.gpkg", many, Reading(raster=scene))
 
 
+def test_features_are_counted_as_in_the_file(tmp_path, scene):
+    shapes = [shapely.Point(0, 0), SHAPES[0], shapely.Point(1, 1), SHAPES[1]]
+    for name, columns in (
+        ("a", {"class": ["a", "b", "c", None]}),
+        ("b", {"class": list("abcd"), "score": [1, 2, 3, None]}),
+    ):
+        gpd.GeoDataFrame(columns, geometry=world(shapes), crs="EPSG:32633").to_file(tmp_path / f"{name}.geojson")
+    reading = Reading(raster=scene, class_names=("b",))
+    with pytest.raises(InputError, match=r"a\.geojson: features\[3\]\.class is missing"):
+        vector.read(tmp_path / "a.geojson", reading)
+    with pytest.raises(InputError, match=r"b\.geojson: features\[3\]: class 'd' is not one of b"):
+        vector.read(tmp_path / "b.geojson", reading)
+    truth = annotations([], images("scene.tif"), ("b", "d"))
+    with pytest.raises(InputError, match=r"b\.geojson: features\[3\]\.score must be a finite number"):
+        vector.read_results(tmp_path / "b.geojson", truth, reading)
+
+
 def test_what_does_not_fit(tmp_path, scene, write_raster):
     path = table(tmp_path / "a.gpkg")
     with pytest.raises(UsageError, match=r"needs its raster.*--raster"):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.registry import format_named
 from d2det_geo.data.formats.visdrone import CLASSES, read, read_results, write, write_results
 from d2det_geo.errors import InputError
+from d2det_geo.pipeline.evaluate import evaluate_files
 
 
 def put(path, *lines):
@@ -102,7 +104,7 @@ def test_detections_keep_the_order_of_their_file(folder):
     [
         ("1,2,3,4,0.5,0,-1,-1", "category is 0; give a whole number from 1 to 11"),
         ("1,2,3,4,0.5,5,-1,-1", "category 5 is van, which the truth does not have; its classes are car, bus"),
-        ("1,2,0,4,0.5,4,-1,-1", "width is 0; give more than 0 px"),
+        ("1,2,-1,4,0.5,4,-1,-1", "width is -1; give 0 or more px"),
         ("1,2,3,4,nan,4,-1,-1", "score is 'nan'; give a finite number"),
         ("1,2,3,4,0.5", "has 5 columns; give 6 to 8: left"),
     ],
@@ -114,6 +116,26 @@ def test_each_bad_detection_is_named(folder, line, said):
     with pytest.raises(InputError) as caught:
         read_results(folder / "res", two, Reading())
     assert str(caught.value).startswith(f"{file}:2: {said}")
+
+
+def test_detections_may_be_of_no_size(folder):
+    put(folder / "res" / "a_10.txt", "406,119,0,70,0.9,4,-1,-1", "690,10,0,0,0.8,4,-1,-1", "406,119,265,70,0.5,4,-1,-1")
+    outcome = evaluate_files(folder, folder / "res", protocol="visdrone")
+    assert outcome.metrics["ap"] < 1
+    assert (outcome.counts["predictions"], outcome.counts["predictions_ignored"]) == (2, 1)
+
+
+def test_many_images_without_detections_take_no_time(folder):
+    names = np.array([f"{number}.jpg" for number in range(20_000)], dtype=object)
+    images = Images(names, np.arange(1, 20_001), np.zeros((20_000, 2), dtype=np.int64))
+    none = np.zeros(0, dtype=np.int64)
+    truth = Annotations(images, CLASSES, none, np.zeros((0, 4)), none, none.astype(bool))
+    for number in range(300):
+        put(folder / "res" / f"{number}.txt")
+    reading, begin = Reading(), perf_counter()
+    read_results(folder / "res", truth, reading)
+    assert perf_counter() - begin < 1
+    assert "19694 more" in reading.notices[0]
 
 
 def test_detections_of_what_is_not_there(folder):
@@ -219,4 +241,4 @@ def test_what_it_cannot_hold(tmp_path):
 
 def test_the_registry_knows_it():
     for ability in ("read", "read_results", "write", "write_results"):
-        assert format_named("visdrone", ability).holds == {"ignored", "regions"}
+        assert format_named("visdrone", ability).holds == {"ignored", "regions", "flat"}

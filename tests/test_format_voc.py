@@ -1,5 +1,7 @@
 """Pascal VOC: inclusive corners from 1, difficult objects, and XML that means harm."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
@@ -108,6 +110,27 @@ def test_files_that_are_not_voc(folder, text, message):
     (path / "a.xml").write_text(text)
     with pytest.raises(InputError, match=message):
         voc.read(path, Reading())
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "shift_jis", "no-such"])
+def test_encodings_nobody_can_read(folder, encoding):
+    path = folder(a="")
+    (path / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?>\n<annotation/>')
+    with pytest.raises(InputError, match=r"a\.xml:1: (its encoding cannot be read|is not whole XML)"):
+        voc.read(path, Reading())
+
+
+def test_folders_of_images_are_listed_once(folder, tmp_path, monkeypatch):
+    for name in ("a.png", "b.jpg", "b.png", "b.txt"):
+        Image.new("L", (3, 2)).save(tmp_path / name) if name != "b.txt" else (tmp_path / name).write_text("")
+    path = folder(a="", b="", c="")
+    listed, glob = [], Path.glob
+    monkeypatch.setattr(Path, "glob", lambda *given: listed.append(given[0]) or glob(*given))
+    with pytest.raises(InputError, match="c: cannot be read as an image"):
+        voc.read(path, Reading(images=tmp_path))
+    assert listed.count(tmp_path) == 1
+    (path / "c.xml").unlink()
+    assert voc.read(path, Reading(images=tmp_path)).images.names.tolist() == ["a.png", "b.jpg"]
 
 
 def test_missing_and_repeated(folder, tmp_path):

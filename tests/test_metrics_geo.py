@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from pyproj import Geod
 
-from d2det_geo.metrics.geo import frame_for, match_objects, score_objects, shares_inside
+from d2det_geo.metrics.geo import frame_for, match_objects, shares_inside
 from d2det_geo.metrics.matching import candidate_pairs
 from d2det_geo.metrics.scores import Matches, Scores, average_precision, summarise
 
@@ -27,7 +27,10 @@ def score(truth, predictions, scores, **options) -> Scores:
     """One class, all truths to be found unless ``truth_ignored`` says otherwise."""
     truth_ignored = options.pop("truth_ignored", None)
     labels = np.zeros(len(truth), np.int64), np.zeros(len(predictions), np.int64)
-    return score_objects(truth, labels[0], truth_ignored, predictions, labels[1], np.array(scores), **options)
+    threshold, scores = options.pop("score", None), np.array(scores)
+    return summarise(
+        [match_objects(truth, labels[0], truth_ignored, predictions, labels[1], scores, **options)], threshold
+    )
 
 
 def test_average_precision_by_hand():
@@ -111,14 +114,9 @@ def test_ignored_predictions_are_right_when_they_find_something():
 def test_classes_never_mix_and_the_mean_is_over_those_of_the_truth():
     truth = boxes((0, 0, 4, 4), (10, 0, 4, 4), (20, 0, 4, 4))
     predictions = boxes((0, 0, 4, 4), (10, 0, 4, 4), (30, 0, 4, 4), (40, 0, 4, 4))
-    result = score_objects(
-        truth,
-        np.array(["car", "car", "ship"]),
-        None,
-        predictions,
-        np.array(["car", "ship", "tree", "tree"]),
-        np.array([0.9, 0.8, 0.95, 0.6]),
-    )
+    names = np.array(["car", "ship", "tree", "tree"])
+    scores = np.array([0.9, 0.8, 0.95, 0.6])
+    result = summarise([match_objects(truth, np.array(["car", "car", "ship"]), None, predictions, names, scores)])
     car, ship, tree = (result.per_class[name] for name in ("car", "ship", "tree"))
     assert (car.ap50, car.recall, ship.ap50) == (pytest.approx(51 / 101), 0.5, 0.0)
     assert result.ap == pytest.approx(51 / 202)
@@ -128,9 +126,9 @@ def test_classes_never_mix_and_the_mean_is_over_those_of_the_truth():
     assert math.isnan(tree.precision)
     assert tree.counts["predictions"] == 2
     assert result.counts["predictions"] == 4
-    assert score_objects(
-        truth, np.array([0, 0, 7]), None, predictions, np.array([0, 7, 9, 9]), np.array([0.9, 0.8, 0.7, 0.6])
-    ).per_class["0"].ap50 == pytest.approx(51 / 101)
+    numbers, scores = np.array([0, 7, 9, 9]), np.array([0.9, 0.8, 0.7, 0.6])
+    numbered = summarise([match_objects(truth, np.array([0, 0, 7]), None, predictions, numbers, scores)])
+    assert numbered.per_class["0"].ap50 == pytest.approx(51 / 101)
 
 
 def test_without_truth_nothing_is_defined():

@@ -28,7 +28,7 @@ from d2det_geo.pipeline.predict_set import predict_set
 from d2det_geo.pipeline.predict_set_images import open_set
 from d2det_geo.pipeline.predict_set_masks import mask_runs
 from d2det_geo.pipeline.predict_set_results import Collected
-from d2det_geo.runs import areas, full_counts, pixels
+from d2det_geo.runs import measured, pixels, whole
 from tests.kills import write_inputs
 from tests.test_predict import CARD, GROUND, ROOF, RectangleDetector
 
@@ -358,10 +358,10 @@ def test_masks_of_pieces_are_their_union() -> None:
         pieces=Pieces(np.array([0, 0]), np.array([[0.0, 0, 15, 20], [10, 10, 40, 20]]), shapes),
     )
     masks = mask_runs(found, (50, 30), Convention.ALIGNED)
-    assert areas(masks).tolist() == [15 * 20 + 15 * 10, 0, 0]  # what one piece does not see the other may
+    assert measured(masks).areas.tolist() == [15 * 20 + 15 * 10, 0, 0]  # what one piece does not see the other may
     expected = np.zeros((30, 50), np.bool_)
     expected[:20, :15] = expected[10:20, 25:40] = True
-    assert np.array_equal(pixels(Runs(0, 0, 50, 30, full_counts(masks, 50, 30)[0])), expected)
+    assert np.array_equal(pixels(whole(masks, np.array([50, 30]))[0]), expected)
 
 
 # The command

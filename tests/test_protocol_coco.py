@@ -19,7 +19,8 @@ from d2det_geo.metrics.coco import (
     score_uavdt_coco3,
 )
 from d2det_geo.metrics.curves import average_precision, ranking
-from d2det_geo.metrics.masks import mask_areas, overlaps, polygon_mask, spans, whole_masks
+from d2det_geo.metrics.masks import polygon_mask
+from d2det_geo.runs import measured
 from tests.coco_sets import COCO_RANGES, images_of, reference, reference_metrics, sets_of
 
 SIDE = 60
@@ -201,32 +202,11 @@ def test_no_class_and_no_image():
     assert outcome.per_class == {}
 
 
-def test_crops_equal_masks_of_the_whole_image():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        width, height, across, down = rng.integers(1, 30, 4)
-        x, y = rng.integers(-8, 30, 2)
-        crop = np.asfortranarray((rng.random((down, across)) < rng.choice([0.0, 0.1, 0.9, 1.0])).astype(np.uint8))
-        canvas = np.zeros((height + 110, width + 110), np.uint8)
-        canvas[40 + y : 40 + y + down, 40 + x : 40 + x + across] = crop
-        whole = np.asfortranarray(canvas[40 : 40 + height, 40 : 40 + width])
-        runs = Runs(int(x), int(y), int(across), int(down), mask_tools.encode(crop)["counts"])
-        masks = whole_masks([runs], np.array([[width, height]]))
-        assert masks[0] == mask_tools.encode(whole)
-        assert mask_areas(masks).tolist() == [whole.sum()]
-
-
-def test_long_runs_are_packed_as_pycocotools_packs_them():
-    runs = Runs(1000, 2000, 1, 1, mask_tools.encode(np.ones((1, 1), np.uint8, order="F"))["counts"])
-    whole = mask_tools.frPyObjects({"size": [40000, 30000], "counts": [40002000, 1, 1159997999]}, 40000, 30000)
-    assert whole_masks([runs], np.array([[30000, 40000]])) == [whole]
-
-
 def test_holes_are_taken_out():
     ring = shapely.Polygon([(2, 2), (30, 2), (30, 30), (2, 30)], [[(10, 10), (20, 10), (20, 20), (10, 20)]])
     island = shapely.MultiPolygon([ring, shapely.box(12, 12, 18, 18)])
-    assert mask_tools.area(polygon_mask(ring, (40, 35))) == 28 * 28 - 10 * 10
-    assert mask_tools.area(polygon_mask(island, (40, 35))) == 28 * 28 - 10 * 10 + 6 * 6
+    assert measured([polygon_mask(ring, (40, 35))]).areas == 28 * 28 - 10 * 10
+    assert measured([polygon_mask(island, (40, 35))]).areas == 28 * 28 - 10 * 10 + 6 * 6
     truth = one([(2, 2, 30, 30)], outlines=[ring])
     assert (
         score_coco(truth, one([(2, 2, 30, 30)], scores=[1], outlines=[ring], images=truth.images)).metrics["ap"] == ONE
@@ -324,17 +304,3 @@ def test_uavdt_as_coco_is_coco_without_the_crowds(case):
         wanted = reference_metrics(reference({**document, "categories": document["categories"][:1]}, found))
         assert {name: one_class.metrics[name] for name in wanted} == pytest.approx(wanted, abs=1e-12, nan_ok=True)
     check_verdicts(three, truth, predictions)
-
-
-def test_stretches_of_masks_share_what_the_masks_share():
-    rng = np.random.default_rng(0)
-    grids = [np.asfortranarray(rng.random((23, 31)) < share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
-    both = spans([mask_tools.encode(grid.astype(np.uint8)) for grid in grids])
-    assert both.areas.tolist() == [grid.sum() for grid in grids]
-    first, second = np.indices((5, 5)).reshape(2, -1)
-    wanted = [(grids[a] & grids[b]).sum() for a, b in zip(first, second, strict=True)]
-    assert overlaps(both, both, (first, second)).tolist() == wanted
-    for grid, (x, y, width, height) in zip(grids[1:], both.boxes[1:].astype(int).tolist(), strict=True):
-        inside = np.zeros_like(grid)
-        inside[y : y + height, x : x + width] = True
-        assert not (grid & ~inside).any()

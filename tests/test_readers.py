@@ -42,7 +42,7 @@ def test_every_format_in_the_callers_crs(tmp_path, suffix):
     assert found[["class", "height"]].to_numpy().tolist() == [["b", 3], ["a", 5]]
     # GDAL writes 7 digits of GeoJSON, which is a centimetre.
     assert shapely.hausdorff_distance(found.geometry.to_numpy(), shapes).max() < 0.02
-    assert found.attrs == {"repaired": 0, "dropped": 0, "crs_assumed": False, "pixels_assumed": False}
+    assert found.attrs == {"repaired": 0, "dropped": 0, "dropped_at": [], "crs_assumed": False, "pixels_assumed": False}
 
 
 def test_without_crs_the_files_own_is_kept(tmp_path):
@@ -60,7 +60,13 @@ def test_invalid_outlines_are_repaired_and_rows_without_polygons_dropped(tmp_pat
     assert found.is_valid.all()
     assert found.area.tolist() == [8, 7, 2]
     assert set(found.geom_type) <= {"Polygon", "MultiPolygon"}
-    assert found.attrs == {"repaired": 1, "dropped": 3, "crs_assumed": False, "pixels_assumed": False}
+    assert found.attrs == {
+        "repaired": 1,
+        "dropped": 3,
+        "dropped_at": [1, 3, 4],
+        "crs_assumed": False,
+        "pixels_assumed": False,
+    }
 
 
 def test_z_is_dropped(tmp_path):

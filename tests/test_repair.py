@@ -3,7 +3,7 @@
 import numpy as np
 import shapely
 
-from d2det_geo.vector.repair import polygonal, valid_polygons
+from d2det_geo.vector.repair import parts_without_holes, polygonal, valid_polygons
 
 BOW_TIE = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])
 
@@ -32,3 +32,18 @@ def test_what_is_covered_twice_is_inside():
 
 def test_nothing_comes_out_of_nothing():
     assert polygonal(np.empty(0, dtype=object)).shape == (0,)
+
+
+def test_parts_without_holes():
+    ring = shapely.box(0, 0, 9, 9) - shapely.box(3, 3, 6, 6)
+    flat = shapely.Polygon([(0, 0), (9, 0), (4, 0)], [[(1, 0), (2, 0), (3, 0)]])
+    bowtie = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])
+    solid = shapely.box(20, 0, 21, 1)
+    polygons = np.array([solid, shapely.MultiPolygon([solid, ring]), flat, bowtie], dtype=object)
+    parts, owners = parts_without_holes(polygons)
+    assert owners.tolist() == sorted(owners.tolist())
+    assert set(owners.tolist()) == {0, 1, 3}
+    assert all(not part.interiors for part in parts)
+    assert shapely.equals(shapely.union_all(parts[owners == 1]), shapely.union_all([solid, ring]))
+    assert parts[owners == 3][0] is bowtie or parts[owners == 3][0] == bowtie
+    assert parts_without_holes(polygons[:1])[0].tolist() == [solid]

@@ -35,7 +35,7 @@ from d2det_geo.pipeline.report.regions import worst_regions
 from tests.judged import images, judged, objects, random_set
 
 HOSTILE = '</script><script>document.title="broken into"</script>'
-CLASSES = (HOSTILE, "a & b", "truck \"long\" 'n' <wide>")
+CLASSES = (HOSTILE, "var(--accent)", """<a href="https://evil.example">truck & "long" 'n' <b>wide</b></a>""")
 
 
 def report_of(evaluation: Evaluation, **more: Any) -> Report:
@@ -175,6 +175,31 @@ def test_empty_sets_have_a_page_without_a_number_that_means_nothing(empty: str) 
     assert ">n/a</b>" in text
     for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text):
         json.loads(data, parse_constant=pytest.fail)
+
+
+def test_a_set_without_classes_has_a_page() -> None:
+    truth, predictions = (replace(side.rows(np.zeros(0, np.intp)), classes=()) for side in random_set(3))
+    evaluation = evaluation_of(truth, predictions)
+    parsed(page(evaluation, report_of(evaluation), {}))
+
+
+def test_kinds_of_classes_are_those_of_the_truth() -> None:
+    of = images()
+    truth = objects(of, [(0, 0, 20, 20, 60, 60, 0), (0, 1, 100, 20, 140, 60, 0), (0, 2, 100, 70, 140, 90, 0)])
+    predictions = objects(of, [(0, 0, 100, 20, 140, 60, 0.9), (0, 0, 20, 20, 60, 60, 0.8)], scored=True)
+    told = "The truth names no supercategories, so Sim equals Loc."
+    evaluation = evaluation_of(truth, predictions)
+    assert told in page(evaluation, report_of(evaluation), {})
+    kinds = ("vehicle", "vehicle", "person")
+    evaluation = evaluation_of(replace(truth, supercategories=kinds), predictions)
+    text = page(evaluation, report_of(evaluation), {})
+    assert told not in text
+    judgement = compare(evaluation.truth, predictions, evaluation.outcome, "bbox")
+    areas = break_down(judgement, kinds).mean().mean(axis=1)
+    assert areas[3] > areas[2]
+    steps = re.search(r"<caption>Mean of all classes</caption>.*?</table>", text, re.DOTALL)
+    assert steps is not None
+    assert [float(value) for value in re.findall(r'data-value="([^"]+)"', steps[0])][::2] == areas.tolist()
 
 
 def pictures_of(text: str) -> list[tuple[str, Image.Image]]:
@@ -366,7 +391,9 @@ const look = (frame) => {
     plots: [...page.querySelectorAll(".plot")].map((part) => [part.id, part.querySelectorAll("svg .trace").length,
       Math.round(part.querySelector("svg").getBoundingClientRect().width - part.clientWidth)]),
     pictures: [...page.images].map((image) => image.complete && image.naturalWidth),
-    sorted, lines: [before, plot.data.length], names: plot.data.map((line) => line.name),
+    sorted, lines: [before, plot.data.length],
+    names: [...plot.querySelectorAll(".legendtext")].map((name) => name.textContent),
+    links: page.querySelectorAll("svg a").length, strokes: plot._fullData.map((line) => line.line.color),
     ap: page.getElementById("metric-ap").textContent,
     paper: view.getComputedStyle(page.body).backgroundColor,
   };
@@ -399,6 +426,8 @@ def test_a_browser_draws_all_of_it_wide_and_narrow_without_a_complaint(browse: B
         assert frame["pictures"] == [200] * 5
         assert frame["lines"] == [2, 3]
         assert frame["names"] == list(CLASSES)
+        assert frame["links"] == 0
+        assert frame["strokes"] == ["#1f6fb2", "#d55e00", "#008f6b"]
         assert frame["ap"] == "0.625"
         assert frame["paper"] == "rgb(255, 255, 255)"
         falling, rising, by_name = frame["sorted"]

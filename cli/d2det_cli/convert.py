@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Literal
 
-import typer
-
-from d2det_cli import options, texts
+from d2det_cli import converting, options, texts
 from d2det_cli.say import print_json, say
-
-_FORMATS = "coco, dota, uavdt, visdrone, yolo, voc, vector, isaid ..."
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="File or folder of annotations.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File or folder to make.")],
+    source: converting.Source,
+    out: converting.Out,
     *,
-    from_: Annotated[str, typer.Option("--from", metavar="F", help=f"Format of IN: {_FORMATS}")],
-    to: Annotated[str, typer.Option(metavar="F", help="Format of OUT.")],
-    images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images, for what IN does not say.")] = None,
-    results: Annotated[bool, typer.Option("--results", help="IN holds detections, not truth.")] = False,
-    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Truth the detections belong to.")] = None,
-    truth_format: Annotated[str | None, typer.Option(metavar="F", help="Its format.  [default: that of IN]")] = None,
-    classes: Annotated[str, typer.Option(metavar="A,B", help="Names of numbered classes.", show_default=False)] = "",
+    from_: converting.From,
+    to: converting.To,
+    images: converting.Images = None,
+    results: converting.Results = False,
+    truth: converting.Truth = None,
+    truth_format: converting.TruthFormat = None,
+    class_names: options.ClassNames = "",
     class_map: options.ClassMap = "",
     class_field: options.ClassField = "class",
-    raster: Annotated[Path | None, typer.Option(metavar="FILE", help="The scene of a vector file.")] = None,
-    split: Annotated[
-        Literal["train", "test"] | None, typer.Option(help="Of UAVDT, where one folder holds both.")
-    ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="iSAID maps: masks as they are.")] = False,
+    raster: converting.Raster = None,
+    split: converting.Split = None,
+    exact: converting.Exact = False,
+    merge_patches: options.MergePatches = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -50,7 +43,9 @@ def convert(
         source,
         out,
         formats=(from_, to),
-        reading=Reading(images, texts.parse_names(classes), class_field, raster, exact, split),
+        reading=Reading(
+            images, texts.parse_names(class_names), class_field, raster, exact, split, merge_patches=merge_patches
+        ),
         truth=None if truth is None else TruthFile(truth, truth_format or from_),
         class_map=texts.parse_class_map(class_map),
         overwrite=overwrite,

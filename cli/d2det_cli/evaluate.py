@@ -18,10 +18,12 @@ def evaluate(
     pred_format: judging.PredFormat = None,
     images: judging.Images = None,
     split: judging.Split = None,
-    classes: judging.Classes = "",
+    class_names: options.ClassNames = "",
     class_map: options.ClassMap = "",
     ignore: options.Ignore = "",
+    merge_patches: options.MergePatches = False,
     class_field: options.ClassField = "class",
+    pred_class_field: judging.PredClassField = None,
     score: judging.Score = None,
     max_dets: judging.MaxDets = "",
     dota_version: judging.DotaVersion = None,
@@ -43,10 +45,13 @@ def evaluate(
     """
     chosen = judging.chosen(locals())
     gates = parse_gates(fail_under or [])
-    from d2det_geo.pipeline.evaluate import evaluate_files
+    from d2det_geo.pipeline.evaluate import score_files
 
-    result = evaluate_files(truth, pred, **chosen)
+    scored = score_files(truth, pred, **chosen)
+    result = scored.report
     for notice in result.notices:
         say(f"notice: {notice}")
     print_json(result.to_json()) if as_json else print_scores(result)
+    for notice in scored.write():  # after the scores: they are not lost if this fails
+        say(f"notice: {notice}")
     check_gates(result.metrics, gates, result.per_class)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from d2det_cli import texts
 from d2det_geo.errors import UsageError
-
-PROTOCOLS = "coco, isaid, uavdt, uavdt-voc07, uavdt-coco3, uavdt-coco1, dota-task1, dota-task2, visdrone, geo or voc"
+from d2det_geo.metrics.protocol_names import NAMES
 
 Truth = Annotated[Path, typer.Option(metavar="PATH", help="What is there: a file or folder of the protocol's format.")]
 Pred = Annotated[Path, typer.Option(metavar="PATH", help="What was found.")]
-Protocol = Annotated[str, typer.Option(metavar="NAME", help=f"How they are compared: {PROTOCOLS}.")]
+Protocol = Annotated[str, typer.Option(metavar="NAME", help=f"How they are compared: {', '.join(NAMES)}.")]
 Iou = Annotated[
     str | None,
     typer.Option(metavar="segm|bbox", help="Compare outlines or boxes.  [default: what the protocol does]"),
@@ -26,7 +25,12 @@ TruthFormat = Annotated[
 PredFormat = Annotated[str | None, typer.Option(metavar="F", help="Format of the predictions.")]
 Images = Annotated[Path | None, typer.Option(metavar="DIR", help="The images, for formats without names or sizes.")]
 Split = Annotated[str | None, typer.Option(metavar="train|test", help="Of UAVDT, where one folder holds both.")]
-Classes = Annotated[str, typer.Option(metavar="A,B", help="Names of numbered classes.", show_default=False)]
+PredClassField = Annotated[
+    str | None,
+    typer.Option(
+        "--pred-class-field", metavar="NAME", help="The same of --pred.  [default: --class-field if it has that]"
+    ),
+]
 Score = Annotated[
     float | None, typer.Option(metavar="S", help="Of precision, recall, F1.  [default: where F1 is best]")
 ]
@@ -34,11 +38,10 @@ MaxDets = Annotated[
     str,
     typer.Option(metavar="N,...", help="Caps of detections, of COCO-like protocols.  [default: the protocol's]"),
 ]
-DotaVersion = Annotated[
-    str | None, typer.Option(metavar="V", help="Rules of DOTA 1.0, or of 1.5 and 2.0.  [default: 1.0]")
-]
+DotaVersion = Annotated[str | None, typer.Option(metavar="V", help="Rules of DOTA: 1.0, 1.5 or 2.0.  [default: 1.0]")]
 Ci = Annotated[
-    float | None, typer.Option(metavar="PERCENT", help="Confidence intervals by bootstrap over images, such as 95.")
+    float | None,
+    typer.Option(metavar="PERCENT", help="Confidence intervals by bootstrap, such as 95."),
 ]
 FailUnder = Annotated[
     list[str] | None,
@@ -73,6 +76,7 @@ Errors = Annotated[
     Path | None,
     typer.Option(metavar="FILE.gpkg", help="Write what was right, wrong and missed, styled.", rich_help_panel=GROUND),
 ]
+Number = TypeVar("Number", int, float)
 _OTHERS = {"truth", "pred", "size_bins", "report", "fail_under", "as_json"}
 
 
@@ -82,15 +86,16 @@ def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
         **{name: value for name, value in arguments.items() if name not in _OTHERS},
         "class_map": texts.parse_class_map(arguments["class_map"]),
         "ignore": texts.parse_names(arguments["ignore"]),
-        "classes": texts.parse_names(arguments["classes"]),
-        "max_dets": tuple(map(int, _numbers("--max-dets", arguments["max_dets"]))),
-        "sizes": _numbers("--size-bins", arguments["size_bins"]),
+        "class_names": texts.parse_names(arguments["class_names"]),
+        "max_dets": _numbers("--max-dets", arguments["max_dets"], int),
+        "sizes": _numbers("--size-bins", arguments["size_bins"], float),
         "page": arguments["report"],
     }
 
 
-def _numbers(option: str, text: str) -> tuple[float, ...]:
+def _numbers(option: str, text: str, kind: type[Number]) -> tuple[Number, ...]:
     try:
-        return tuple(float(item) for item in text.split(",") if item.strip())
+        return tuple(kind(item) for item in text.split(",") if item.strip())
     except ValueError:
-        raise UsageError(f"{option} {text}: give numbers with commas between them") from None
+        whole = "whole " if kind is int else ""
+        raise UsageError(f"{option} {text}: give {whole}numbers with commas between them") from None

@@ -76,12 +76,22 @@ ModelClassMap = Annotated[
 
 # Classes
 Classes = Annotated[str, typer.Option(metavar="A,B", help="Only objects of these.", show_default=False)]
+ClassNames = Annotated[
+    str, typer.Option(metavar="A,B", help="Names of numbered classes, in their order.", show_default=False)
+]
 ClassField = Annotated[str, typer.Option(metavar="NAME", help="Attribute that holds the class.")]
 ClassMap = Annotated[
     str,
     typer.Option(metavar="A=B,...", help="Rename classes; an empty name drops: car=vehicle,tree=", show_default=False),
 ]
 Ignore = Annotated[str, typer.Option(metavar="A,B", help="Classes that mean ignore region.", show_default=False)]
+
+MergePatches = Annotated[
+    bool,
+    typer.Option(
+        "--merge-patches", help="DOTA results of patches: bring them to the whole images and merge what overlaps."
+    ),
+]
 
 # What is written, and what is said
 OutFile = Annotated[

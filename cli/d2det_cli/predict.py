@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
-from d2det_cli import options, predicting, texts
+from d2det_cli import options, texts
 from d2det_cli.failures import GO_ON
 from d2det_cli.options import OnError
 from d2det_cli.progress import ProgressMode
+from d2det_geo.errors import UsageError
 
 
 def predict(
@@ -53,6 +55,22 @@ def predict(
 
     Example: d2det predict town.tif -o buildings.gpkg --score 0.4
     """
+    from d2det_cli.predictions import Talk, predict_into
+    from d2det_cli.sets import check_format, is_set, predict_images
+
+    check_format(format)
     if out != "-":
         ctx.meta[GO_ON] = f"go on with: {texts.resuming(sys.argv)}"
-    predicting.run(locals())
+    what: dict[str, Any] = {"score": score, "classes": texts.parse_names(classes), "min_area": min_area, "aoi": aoi}
+    what |= {"gsd": texts.parse_gsd(gsd), "bands": texts.parse_bands(bands), "nodata": nodata, "oblique": allow_oblique}
+    what |= {"chip_size": chip_size, "overlap": overlap, "batch_size": batch_size, "device": device}
+    what |= {"simplify": simplify, "regularize": regularize, "max_memory": texts.parse_size(max_memory)}
+    what |= {"bbox": texts.parse_bbox(bbox), **texts.parse_tta(tta)}
+    where = {"format": format, "crs": crs, "overwrite": overwrite, "resume": resume}
+    talk, about = Talk(show, verbose, quiet, as_json), {"images": images, "class_map": texts.parse_class_map(class_map)}
+    if is_set(scenes, format, out, as_set):
+        predict_images(scenes, out, out_dir, model, talk, where, about | {"on_error": str(on_error)}, what)
+    elif any(about.values()):
+        raise UsageError("--images and --class-map belong to an image set; give a COCO JSON file, or --as-set")
+    else:
+        predict_into(scenes, out, out_dir, model, on_error, talk, where, what)

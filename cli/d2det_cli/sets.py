@@ -15,6 +15,21 @@ from d2det_geo.pipeline.inputs import SCENE_SUFFIXES
 from d2det_geo.pipeline.predict_set import predict_set
 from d2det_geo.pipeline.predict_set_results import FORMATS
 from d2det_geo.pipeline.predict_set_summary import SetSummary
+from d2det_geo.vector.output import FORMATS as VECTOR_FORMATS
+
+
+def check_format(format: str | None) -> None:
+    """Refuse a format that neither scenes nor image sets have.
+
+    Raises:
+        UsageError: names those there are.
+    """
+    of_scenes = [*dict.fromkeys(VECTOR_FORMATS.values())]
+    if format is not None and format not in FORMATS and format.lower() not in of_scenes:
+        raise UsageError(
+            f"--format {format}: unknown format; choose one of {', '.join(of_scenes)};"
+            f" of image sets, one of {', '.join(FORMATS)}"
+        )
 
 
 def is_set(names: Sequence[str], format: str | None, out: str | None, as_set: bool) -> bool:

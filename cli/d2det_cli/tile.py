@@ -48,6 +48,7 @@ def tile(
         only_sets = {"--images": images, "--class-names": class_names, "--devkit-ids": devkit_ids}
         only_sets |= {"--split": split, "--exact": exact}
         tiling.refuse({**only_sets, "--workers": workers, "--resume": resume}, "--devkit or --from")
+        tiling.refuse_set(Path(scene))
         cut = {"labels": labels, "aoi": aoi, "class_field": class_field, "chip_size": chip_size, "overlap": overlap}
         tiling.scene(scene, out, cut, how, overwrite=overwrite)
         return

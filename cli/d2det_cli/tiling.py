@@ -96,6 +96,18 @@ def refuse(options: Mapping[str, Any], belongs_to: str) -> None:
             raise UsageError(f"{name} goes with {belongs_to}; leave it out")
 
 
+def refuse_set(path: Path) -> None:
+    """Refuse what is a data set and no scene, as long as nothing says how to read it.
+
+    Raises:
+        UsageError: names the options that do.
+    """
+    if path.is_dir() or path.suffix.lower() in {".json", ".txt", ".xml", ".yaml", ".yml"}:
+        raise UsageError(
+            f"{path}: is no scene; of a data set, say how to read it: --from FORMAT, or --devkit isaid|dota"
+        )
+
+
 def scene(path: str, out: Path, cut: Mapping[str, Any], how: Printing, *, overwrite: bool) -> None:
     """Cut a single scene; ``cut`` holds its options, None where the default is wanted."""
     from d2det_geo.pipeline.tile import tile_scene

@@ -1,5 +1,6 @@
 """The operators of D2Det, one folder each; ``reference.py`` is the truth, ``op.py`` chooses what runs on a device.
 
+``d2det_ops.nms`` is the operator, also after ``import d2det_ops.nms as name``; ``from d2det_ops.nms import nms`` works.
 The face is lazy (PEP 562): compiled loops are used where no network is, and torch takes seconds and 500 MB.
 """
 
@@ -29,7 +30,14 @@ def __getattr__(name: str) -> object:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{name}"), name)
+    value = getattr(import_module(f"{__name__}.{name}"), name)
+    globals()[name] = value  # the next time Python finds it by itself
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the operators too, for completion."""
+    return sorted({*globals(), *__all__})
 
 
 class _Face(ModuleType):

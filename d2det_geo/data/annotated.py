@@ -104,7 +104,9 @@ def _labels(annotations: Annotations, class_map: ClassMap, source: Path) -> NDAr
     for number, name in enumerate(annotations.classes):
         rows = np.flatnonzero(annotations.labels == number)
         if len(rows):
-            label = class_map.label(name, source=f"{source}: annotations[{rows[0]}]")
+            image = annotations.images.names[annotations.image[rows[0]]]
+            where = f"annotations[{rows[0]}] (of image {image})" if source.suffix == ".json" else f"image {image}"
+            label = class_map.label(name, source=f"{source}: {where}")
             labels[rows] = _DROPPED if label is None else label
     labels[annotations.ignored & (labels != _DROPPED)] = IGNORE
     labels[annotations.labels == REGION] = IGNORE

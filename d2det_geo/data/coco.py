@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from d2det_geo.data.annotated import labelled_images
@@ -18,6 +19,7 @@ def coco_images(
     class_map: ClassMap,
     gsd_m: float | None = None,
     image_gsd_m: float | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[LabelledImage]:
     """Read a COCO file.
 
@@ -27,12 +29,18 @@ def coco_images(
         class_map: as of ``labelled_images``, which has the rules.
         gsd_m: likewise.
         image_gsd_m: likewise.
+        tell: hears the notices of the reader.
 
     Raises:
         InputError: the file is not COCO, a row is wrong, or as ``labelled_images``; the message names the row.
     """
+    reading = Reading()
+    annotations = coco.read(annotations_json, reading)
+    if tell is not None:
+        for notice in reading.notices:
+            tell(notice)
     return labelled_images(
-        coco.read(annotations_json, Reading()),
+        annotations,
         images_dir,
         class_map=class_map,
         source=annotations_json,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import Images
-from d2det_geo.data.formats.files import image_size
+from d2det_geo.data.formats.files import image_size, images_for
 from d2det_geo.data.formats.uavdt_layout import frame_file, frame_of
 from d2det_geo.data.pixels import Decoder, image_decoder
 from d2det_geo.errors import InputError
@@ -18,7 +18,7 @@ from d2det_geo.errors import InputError
 def folder_of(labels: Path, images: Images) -> Path:
     """Find the folder of the images of a set that are not said to lie elsewhere.
 
-    It is that of the labels, or ``images`` in it or beside it if the first image lies there.
+    It is that of the labels, or ``images`` in it, beside it or in place of ``labels`` if the first image lies there.
 
     Args:
         labels: a file, or a folder of them.
@@ -26,6 +26,7 @@ def folder_of(labels: Path, images: Images) -> Path:
     """
     near = labels if labels.is_dir() else labels.parent
     places = [near, near / "images", *([near.parent / "images"] if labels.is_dir() else [])]
+    places += [swapped] if (swapped := images_for(near)) is not None else []
     first = str(images.names[0]) if len(images) else ""
     return next((place for place in places if first and (place / first).is_file()), near)
 

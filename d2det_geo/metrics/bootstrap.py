@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import Annotations
+from d2det_geo.metrics.bootstrap_loops import average_precisions
 from d2det_geo.metrics.curves import RECALLS_11, RECALLS_101, ranking, scores_of
 from d2det_geo.metrics.outcome import Integral, Outcome, Verdicts
-from d2det_ops.compiled import compiled
+
+Blocks = tuple[NDArray[np.generic], NDArray[np.generic]]
+"""Piece ``[T]`` of each truth and ``[P]`` of each prediction."""
 
 _AT_ONCE = 64  # draws whose weights are held at a time
 _RECALLS: dict[Integral, NDArray[np.float64]] = {
@@ -34,7 +37,8 @@ def confidence_intervals(
     level: float = 95.0,
     resamples: int = 1000,
     seed: int = 0,
-    blocks: tuple[NDArray[np.generic], NDArray[np.generic]] | None = None,
+    blocks: Blocks | None = None,
+    units: int | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Bound the numbers of an outcome by the middle ``level`` per cent of what resamples give.
 
@@ -49,6 +53,7 @@ def confidence_intervals(
         resamples: how many.
         seed: the same seed gives the same intervals.
         blocks: labels ``[T]`` and ``[P]`` of the pieces to draw instead of images.
+        units: how many pieces there are, when ``blocks`` numbers them from 0; None: those that hold something.
 
     Returns:
         Lower and upper end, by name: ``ap``, and those of ``ap50``, ``ap75``, ``ap_11point``, ``ap_allpoint``,
@@ -56,7 +61,7 @@ def confidence_intervals(
     """
     if not 0 < level < 100:
         raise ValueError(f"level must lie between 0 and 100, got {level}")
-    sample = _Sample.of(outcome, truth, predictions, blocks)
+    sample = _Sample.of(outcome, truth, predictions, blocks, units)
     draws: dict[str, list[NDArray[np.float64]]] = {}
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _AT_ONCE):
@@ -91,11 +96,12 @@ class _Sample:
         outcome: Outcome,
         truth: Annotations,
         predictions: Annotations,
-        blocks: tuple[NDArray[np.generic], NDArray[np.generic]] | None,
+        blocks: Blocks | None,
+        count: int | None = None,
     ) -> _Sample:
         """Count what each unit holds."""
         verdicts = outcome.verdicts
-        units, truth_units, prediction_units = _units(truth, predictions, blocks)
+        units, truth_units, prediction_units = _units(truth, predictions, blocks, count)
         classes = 1 if verdicts.pooled else max(len(truth.classes), 1)
         shape = (units, classes)
         truth_cells = truth_units * classes + (0 if verdicts.pooled else truth.labels)
@@ -127,10 +133,12 @@ def _table(cells: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.float
 
 
 def _units(
-    truth: Annotations, predictions: Annotations, blocks: tuple[NDArray[np.generic], NDArray[np.generic]] | None
+    truth: Annotations, predictions: Annotations, blocks: Blocks | None, count: int | None
 ) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
     if blocks is None:
         return len(truth.images), truth.image, predictions.image
+    if count is not None:  # numbered already
+        return count, blocks[0].astype(np.int64), blocks[1].astype(np.int64)
     names, units = np.unique(np.concatenate(blocks), return_inverse=True)
     return len(names), units[: len(truth)], units[len(truth) :]
 
@@ -205,7 +213,7 @@ def _precisions(
 
     def work(thread: int) -> None:
         part = slice(thread, None, threads)
-        _average_precisions(
+        average_precisions(
             sample.sequence_units, sample.sequence_hits, sample.ends, weights[part], truths[part], recalls, table[part]
         )
 
@@ -232,60 +240,3 @@ def _ends(values: NDArray[np.float64], level: float, name: str) -> tuple[float, 
         return float("nan"), float("nan")
     lower, upper = np.quantile(defined, [0.5 - level / 200, 0.5 + level / 200]).tolist()
     return (round(lower, 2), round(upper, 2)) if name == "ap_percent" else (lower, upper)
-
-
-@compiled
-def _average_precisions(
-    units: NDArray[np.int32],
-    hits: NDArray[np.bool_],
-    ends: NDArray[np.int64],
-    weights: NDArray[np.int64],
-    truths: NDArray[np.float64],
-    recalls: NDArray[np.float64],
-    table: NDArray[np.float64],
-) -> None:
-    for draw in range(len(weights)):
-        for label in range(table.shape[1]):
-            for row in range(table.shape[2]):
-                at = label * table.shape[2] + row
-                part = slice(ends[at], ends[at + 1])
-                if truths[draw, label] > 0:
-                    table[draw, label, row] = _average_precision(
-                        units[part], hits[part], weights[draw], truths[draw, label], recalls
-                    )
-
-
-@compiled
-def _average_precision(
-    units: NDArray[np.int32],
-    hits: NDArray[np.bool_],
-    weights: NDArray[np.int64],
-    truths: float,
-    recalls: NDArray[np.float64],
-) -> float:
-    """Walk predictions from the lowest score up; the envelope is the best precision met, and rises only at hits.
-
-    No recalls: the area over all points.
-    """
-    right, predicted = 0, 0
-    for index in range(len(units)):
-        predicted += weights[units[index]]
-        right += weights[units[index]] * hits[index]
-    level = len(recalls) - 1
-    while level >= 0 and recalls[level] > right / truths:
-        level -= 1
-    total, best = 0.0, 0.0
-    for index in range(len(units) - 1, -1, -1):
-        weight = weights[units[index]]
-        if hits[index] and weight:
-            best = max(best, right / predicted)
-            right -= weight
-            if len(recalls) == 0:
-                total += weight * best
-            while level >= 0 and recalls[level] > right / truths:
-                total += best
-                level -= 1
-        predicted -= weight
-    if len(recalls) == 0:
-        return total / truths
-    return (total + (level + 1) * best) / len(recalls)

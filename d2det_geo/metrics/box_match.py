@@ -7,18 +7,15 @@ prediction stands or falls with the truth of highest overlap, taken or not (Pasc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import Annotations
-from d2det_ops.compiled import compiled
+from d2det_geo.metrics import box_loops
+from d2det_geo.metrics.box_loops import Boxes, Rows
 
 _DECIMALS = 9  # px; gives back the widths a file states from edges that were computed from them
-
-Boxes: TypeAlias = NDArray[np.float64]
-Rows: TypeAlias = NDArray[np.intp]
 
 
 def sides(annotations: Annotations) -> Boxes:
@@ -88,7 +85,7 @@ def free_best(
         ``[K, P]`` rows of the truth, -1 for none.
     """
     found = np.full((len(thresholds), len(predictions)), -1, np.int32)
-    _free_best(
+    box_loops.free_best(
         truth[groups.truths],
         truth_ignored[groups.truths],
         groups.truth_ends,
@@ -117,7 +114,7 @@ def free_best_of(
         thresholds: of IoU.
     """
     found = np.full((len(thresholds), len(groups.predictions)), -1, np.int32)
-    _free_best_of(*pairs, ious, truth_ignored, thresholds, found)
+    box_loops.free_best_of(*pairs, ious, truth_ignored, thresholds, found)
     return found
 
 
@@ -134,7 +131,7 @@ def arg_max(groups: Groups, truth: Boxes, predictions: Boxes, plus: float = 0.0)
         ``[P]`` rows of the truth, -1 for none, and the IoU ``[P]``.
     """
     found, ious = np.full((1, len(predictions)), -1, np.int32), np.zeros(len(predictions))
-    _arg_max(
+    box_loops.arg_max(
         truth[groups.truths],
         groups.truth_ends,
         predictions[groups.predictions],
@@ -152,9 +149,9 @@ def overlapping(groups: Groups, truth: Boxes, predictions: Boxes) -> tuple[Rows,
     """Return the pairs of a group whose boxes touch or overlap: rows of truth and of predictions, ``[K]`` each."""
     columns = truth[groups.truths], groups.truth_ends, predictions[groups.predictions], groups.ends
     none = np.zeros(0, np.intp)
-    count = _pairs(*columns, none, none)
+    count = box_loops.pairs(*columns, none, none)
     rows, found = np.empty(count, np.intp), np.empty(count, np.intp)
-    _pairs(*columns, rows, found)
+    box_loops.pairs(*columns, rows, found)
     return groups.truths[rows], groups.predictions[found]
 
 
@@ -179,7 +176,7 @@ def strictly_inside(predictions: Boxes, images: Rows, regions: Boxes, region_ima
     starts = np.searchsorted(region_images[order], images, side="left")
     ends = np.searchsorted(region_images[order], images, side="right")
     inside = np.zeros(len(predictions), bool)
-    _strictly_inside(predictions, regions[order], starts, ends, inside)
+    box_loops.strictly_inside(predictions, regions[order], starts, ends, inside)
     return inside
 
 
@@ -188,120 +185,3 @@ def _by_row(groups: Groups, found: NDArray[np.int32]) -> NDArray[np.int32]:
     rows = np.full_like(found, -1)
     rows[:, groups.predictions] = np.append(groups.truths, -1)[found]
     return rows
-
-
-@compiled(inlined=True)
-def _intersection(a: Boxes, b: Boxes, plus: float) -> float:
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]) + plus
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]) + plus
-    return float(max(width, 0.0) * max(height, 0.0))
-
-
-@compiled
-def _overlap(a: Boxes, b: Boxes, plus: float, over_first: bool) -> float:
-    """Return the IoU, or the intersection over the area of ``a``."""
-    shared = _intersection(a, b, plus)
-    if shared == 0:
-        return 0.0
-    area = (a[2] + plus) * (a[3] + plus)
-    if over_first:
-        return float(shared / area)
-    return float(shared / (area + (b[2] + plus) * (b[3] + plus) - shared))
-
-
-@compiled
-def _free_best(
-    truth: Boxes,
-    ignored: NDArray[np.bool_],
-    truth_ends: Rows,
-    predictions: Boxes,
-    ends: Rows,
-    thresholds: NDArray[np.float64],
-    found: NDArray[np.int32],
-) -> None:
-    free = np.empty(len(truth), np.bool_)
-    for row in range(len(thresholds)):
-        free[:] = True
-        for group in range(len(ends) - 1):
-            for p in range(ends[group], ends[group + 1]):
-                best = thresholds[row]
-                for t in range(truth_ends[group], truth_ends[group + 1]):
-                    if ignored[t] and found[row, p] >= 0 and not ignored[found[row, p]]:
-                        break  # those that count come first
-                    if free[t] or ignored[t]:
-                        overlap = _overlap(predictions[p], truth[t], 0.0, ignored[t])
-                        if overlap >= best:
-                            best = overlap
-                            found[row, p] = t
-                if found[row, p] >= 0:
-                    free[found[row, p]] = False
-
-
-@compiled
-def _free_best_of(
-    truths: Rows,
-    predictions: Rows,
-    ious: NDArray[np.float64],
-    ignored: NDArray[np.bool_],
-    thresholds: NDArray[np.float64],
-    found: NDArray[np.int32],
-) -> None:
-    free = np.empty(len(ignored), np.bool_)
-    for row in range(len(thresholds)):
-        free[:] = True
-        best = thresholds[row]
-        for k in range(len(truths)):
-            t, p = truths[k], predictions[k]
-            if k == 0 or p != predictions[k - 1]:
-                best = thresholds[row]
-            settled = found[row, p] >= 0 and not ignored[found[row, p]]
-            if ious[k] >= best and (free[t] or ignored[t]) and not (settled and ignored[t]):
-                best = ious[k]
-                found[row, p] = t
-            if found[row, p] >= 0 and (k + 1 == len(truths) or predictions[k + 1] != p):
-                free[found[row, p]] = False
-
-
-@compiled
-def _arg_max(
-    truth: Boxes,
-    truth_ends: Rows,
-    predictions: Boxes,
-    ends: Rows,
-    plus: float,
-    found: NDArray[np.int32],
-    ious: Boxes,
-) -> None:
-    for group in range(len(ends) - 1):
-        for p in range(ends[group], ends[group + 1]):
-            for t in range(truth_ends[group], truth_ends[group + 1]):
-                overlap = _overlap(predictions[p], truth[t], plus, False)
-                if overlap > ious[p]:
-                    ious[p] = overlap
-                    found[p] = t
-
-
-@compiled
-def _pairs(truth: Boxes, truth_ends: Rows, predictions: Boxes, ends: Rows, rows: Rows, found: Rows) -> int:
-    """Write the pairs that overlap where there is room for them; return how many there are."""
-    count = 0
-    for group in range(len(ends) - 1):
-        for p in range(ends[group], ends[group + 1]):
-            for t in range(truth_ends[group], truth_ends[group + 1]):
-                if _intersection(predictions[p], truth[t], 1.0) > 0:
-                    if count < len(rows):
-                        rows[count], found[count] = t, p
-                    count += 1
-    return count
-
-
-@compiled
-def _strictly_inside(predictions: Boxes, regions: Boxes, starts: Rows, ends: Rows, inside: NDArray[np.bool_]) -> None:
-    for p in range(len(predictions)):
-        x, y, right, bottom = predictions[p]
-        right, bottom = x + right, y + bottom
-        for r in range(starts[p], ends[p]):
-            left, top, width, height = regions[r]
-            if x > left and y > top and right < left + width and bottom < top + height:
-                inside[p] = True
-                break

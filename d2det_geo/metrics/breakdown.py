@@ -24,17 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION
 from d2det_geo.metrics.compared import Compared
-from d2det_geo.metrics.curves import RECALLS_101
-from d2det_geo.metrics.overlaps import LEAST, Overlaps
-from d2det_geo.metrics.precision import sampled
-from d2det_ops.compiled import compiled
+from d2det_geo.metrics.curves import RECALLS_101, sampled
+from d2det_geo.metrics.overlaps import LEAST, Overlaps, take_first
 
 STEPS = ("C75", "C50", "Loc", "Sim", "Oth", "BG", "FN")
 
@@ -99,7 +96,7 @@ def _own(
     order = np.lexsort((-pairs.truths, -pairs.ious, ignored[pairs.truths], rank[pairs.predictions]))
     pairs = pairs.where(order)
     found = np.full(len(compared.labels), -1, np.int64)
-    _take(pairs.truths, pairs.predictions, compared.absorbing, np.zeros(len(ignored), np.bool_), found)
+    take_first(pairs.truths, pairs.predictions, compared.absorbing, np.zeros(len(ignored), np.bool_), found)
     matched = found >= 0
     on_ignored = matched & np.append(ignored, False)[found]
     return matched & ~on_ignored, on_ignored | compared.dropped
@@ -120,18 +117,8 @@ def _confused(
     )
     shared = compared.absorbing[copies // len(compared.classes)]
     found = np.full(len(compared.labels), -1, np.int64)
-    _take(places, pairs.predictions, shared, np.zeros(len(copies), np.bool_), found)
+    take_first(places, pairs.predictions, shared, np.zeros(len(copies), np.bool_), found)
     return found >= 0
-
-
-@compiled
-def _take(truths: Any, predictions: Any, shared: Any, taken: Any, found: Any) -> None:
-    """Walk pairs in order of preference: each prediction takes the first truth that is free or may be shared."""
-    for pair in range(len(truths)):
-        truth, prediction = truths[pair], predictions[pair]
-        if found[prediction] < 0 and (shared[truth] or not taken[truth]):
-            found[prediction] = truth
-            taken[truth] = True
 
 
 def _curves(compared: Compared, judged: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> NDArray[np.float64]:

@@ -32,6 +32,20 @@ class ClassRules:
         return [f"class rules name {', '.join(strangers)}, which neither file has"] if strangers else []
 
 
+def kinds_of(objects: Annotations, targets: Sequence[str | None], classes: Sequence[str]) -> tuple[str, ...] | None:
+    """Return what the classes that ``targets`` make of those of ``objects`` are kinds of.
+
+    A class made of several kinds is a kind of its own.
+    """
+    if objects.supercategories is None:
+        return None
+    members = [set[str]() for _ in classes]
+    for target, kind in zip(targets, objects.supercategories, strict=True):
+        if target:
+            members[classes.index(target)].add(kind)
+    return tuple(kinds.pop() if len(kinds) == 1 else name for kinds, name in zip(members, classes, strict=True))
+
+
 def renamed(
     truth: Annotations, predictions: Annotations, rules: ClassRules
 ) -> tuple[Annotations, Annotations, list[str]]:
@@ -55,8 +69,10 @@ def renamed(
     if gone:
         counts = ", ".join(f"{count} of {name}" for name, count in gone.items())
         notices.append(f"predictions of classes that mean ignore region are left out: {counts}")
+    kinds = kinds_of(truth, targets, classes)
+    truth, predictions = (replace(side, supercategories=None) for side in (truth, predictions))
     return (
-        _relabelled(truth, table[truth.labels], classes, _DROPPED + 1),
+        replace(_relabelled(truth, table[truth.labels], classes, _DROPPED + 1), supercategories=kinds),
         _relabelled(predictions, table[predictions.labels], classes, REGION + 1),
         notices,
     )

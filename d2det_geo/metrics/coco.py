@@ -16,6 +16,7 @@ from hotcoco import COCOeval
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations
+from d2det_geo.collection import no_collection
 from d2det_geo.errors import UsageError
 from d2det_geo.metrics.coco_index import index_coco
 from d2det_geo.metrics.coco_tables import Tables
@@ -119,7 +120,7 @@ def score_uavdt_coco1(
 
 def _merged(objects: Annotations) -> Annotations:
     labels = np.where(objects.labels == REGION, REGION, 0)
-    return replace(objects, classes=("any",), labels=labels, class_ids=None)
+    return replace(objects, classes=("any",), labels=labels, class_ids=None, supercategories=None)
 
 
 def _capped(rules: _Rules, max_dets: Sequence[int] | None) -> _Rules:
@@ -148,6 +149,7 @@ def _without_regions(
     return replace(outcome, counts=counts, notices=(*outcome.notices, notice))
 
 
+@no_collection()
 def _score(
     truth: Annotations,
     predictions: Annotations,
@@ -172,7 +174,9 @@ def _score(
     found = np.where(found >= 0, np.append(rows, -1)[found], -1).astype(np.int32)
     truth_ignored = np.ones(len(truth), bool)
     truth_ignored[rows] = truth.ignored[rows]
-    verdicts = Verdicts(tables.thresholds, found, ignored, truth_ignored, "101-point", rules.pooled)
+    verdicts = Verdicts(
+        tables.thresholds, found, ignored, truth_ignored, "101-point", rules.pooled, capped=capped, images=images
+    )
     standing = Standing(truth, predictions, verdicts, capped)
     numbers, per_class = standing.operating(score)
     return Outcome(

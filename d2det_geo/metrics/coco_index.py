@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 from hotcoco import COCO
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Runs
-from d2det_geo.errors import InputError
 from d2det_geo.metrics.box_match import sides
 from d2det_geo.metrics.curves import scores_of
-from d2det_geo.metrics.masks import mask_areas, polygon_masks, whole_masks
+from d2det_geo.metrics.image_masks import canvases, masks_of
 from d2det_geo.metrics.outcome import Iou
+from d2det_geo.runs import Spans, measured, spans
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,10 +35,10 @@ class CocoIndex:
     """``[A]`` its class: a region is an annotation of every class."""
     image_ids: NDArray[np.int64]
     """``[M]`` number each image has here."""
-    truth_masks: list[Any]
-    """``[A]`` COCO masks of the annotations; empty where boxes are compared."""
-    masks: list[Any]
-    """``[P]`` COCO masks of the results; empty where boxes are compared."""
+    truth_spans: Spans | None
+    """``[N]`` pixels of the rows of the truth; None where boxes are compared."""
+    spans: Spans | None
+    """``[P]`` pixels of the results; None where boxes are compared."""
 
 
 def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIndex:
@@ -55,15 +54,14 @@ def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIn
     """
     image_ids = np.empty(len(truth.images), np.int64)
     image_ids[np.argsort(truth.images.ids, kind="stable")] = np.arange(1, len(image_ids) + 1)
-    sizes = _canvases(truth, predictions)
+    sizes = canvases(truth, predictions)
     images = [
         {"id": number, "width": width, "height": height, "file_name": str(number)}
         for number, (width, height) in zip(image_ids.tolist(), sizes.tolist(), strict=True)
     ]
     categories = [{"id": label + 1, "name": name} for label, name in enumerate(truth.classes)]
     rows, labels = _rows_per_class(truth)
-    shapes, areas = _truth_shapes(truth, sizes, iou)
-    truth_masks = [] if shapes is None else [shapes[row] for row in rows]
+    masks, areas = _truth_masks(truth, sizes, iou)
     index = COCO.from_arrays(
         images,
         categories,
@@ -73,26 +71,29 @@ def index_coco(truth: Annotations, predictions: Annotations, iou: Iou) -> CocoIn
         ids=np.arange(1, len(rows) + 1),
         area=areas[rows],
         iscrowd=truth.ignored[rows].astype(np.int64),
-        segmentation=None if shapes is None else truth_masks,
+        segmentation=None if masks is None else _documents([masks[row] for row in rows.tolist()]),
     )
-    results, masks = _results(index, predictions, image_ids, sizes, iou)
-    return CocoIndex(index, results, rows, labels, image_ids, truth_masks, masks)
+    truth_spans = None if masks is None else spans(masks)
+    results, result_spans = _results(index, predictions, image_ids, sizes, iou)
+    return CocoIndex(index, results, rows, labels, image_ids, truth_spans, result_spans)
 
 
 def _results(
     index: COCO, predictions: Annotations, image_ids: NDArray[np.int64], sizes: NDArray[np.int64], iou: Iou
-) -> tuple[COCO, list[Any]]:
+) -> tuple[COCO, Spans | None]:
     columns = np.column_stack(
         [image_ids[predictions.image], sides(predictions), scores_of(predictions), predictions.labels + 1]
     ).astype(np.float64)
     if len(columns) == 0:  # hotcoco infers nothing from no rows
-        return COCO.from_arrays(index.dataset["images"], index.dataset["categories"], [], [], np.zeros((0, 4))), []
+        none = COCO.from_arrays(index.dataset["images"], index.dataset["categories"], [], [], np.zeros((0, 4)))
+        return none, None if iou == "bbox" else spans([])
     if iou == "bbox":
-        return index.load_res(columns), []
-    shapes, areas = _shapes(predictions, sizes[predictions.image], "predictions")
-    results = index.load_res(columns, segmentation=shapes)
-    results.update_anns(ids=np.arange(1, len(columns) + 1), area=areas)  # from boxes where both are given
-    return results, shapes
+        return index.load_res(columns), None
+    masks = masks_of(predictions, sizes, "predictions")
+    found = spans(masks)
+    results = index.load_res(columns, segmentation=_documents(masks))
+    results.update_anns(ids=np.arange(1, len(columns) + 1), area=found.areas)  # from boxes where both are given
+    return results, found
 
 
 def _rows_per_class(truth: Annotations) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -104,22 +105,10 @@ def _rows_per_class(truth: Annotations) -> tuple[NDArray[np.intp], NDArray[np.in
     return rows, np.where(truth.labels[rows] == REGION, position, truth.labels[rows])
 
 
-def _canvases(truth: Annotations, predictions: Annotations) -> NDArray[np.int64]:
-    """Return ``[M, 2]`` sizes of the images; where unknown, one that holds all boxes."""
-    sizes = truth.images.sizes.reshape(-1, 2).astype(np.int64)
-    if len(sizes) == 0 or sizes.min() > 0:
-        return sizes
-    extent = np.ones_like(sizes)
-    for objects in (truth, predictions):
-        corners = np.ceil(objects.boxes.reshape(-1, 4)[:, 2:]).astype(np.int64)
-        np.maximum.at(extent, objects.image, corners)
-    return np.where((sizes > 0).all(axis=1, keepdims=True), sizes, extent)
-
-
-def _truth_shapes(
+def _truth_masks(
     truth: Annotations, sizes: NDArray[np.int64], iou: Iou
-) -> tuple[list[Any] | None, NDArray[np.float64]]:
-    """Return what hotcoco compares (None: boxes) and the areas ``[N]``."""
+) -> tuple[list[Runs] | None, NDArray[np.float64]]:
+    """Return what is compared (None: boxes) and the areas ``[N]``."""
     stated = np.full(len(truth), np.nan) if truth.areas is None else truth.areas.astype(np.float64)
     missing = np.isnan(stated)
     boxes = sides(truth)
@@ -127,42 +116,18 @@ def _truth_shapes(
     outlined = np.zeros(len(truth), bool)
     if truth.outlines is not None:
         outlined = np.array([outline is not None for outline in truth.outlines], bool)
-    measured = np.flatnonzero(missing & outlined)
-    if iou == "bbox":
-        if len(measured):
-            areas[measured] = _shapes(truth.rows(measured), sizes[truth.image[measured]], "truth")[1]
-        return None, areas
-    shapes, known = _shapes(truth, sizes[truth.image], "truth")
-    areas[measured] = known[measured]
-    return shapes, areas
+    unknown = np.flatnonzero(missing & outlined)
+    masks = None if iou == "bbox" else masks_of(truth, sizes, "truth")
+    if len(unknown):
+        found = masks_of(truth.rows(unknown), sizes, "truth") if masks is None else [masks[row] for row in unknown]
+        areas[unknown] = measured(found).areas
+    return masks, areas
 
 
-def _shapes(annotations: Annotations, sizes: NDArray[np.int64], what: str) -> tuple[list[Any], NDArray[np.float64]]:
-    """Return a COCO mask of each row, and areas ``[N]``."""
-    outlines = _outlines(annotations, what)
-    crops = np.array([isinstance(outline, Runs) for outline in outlines], bool)
-    placed = iter(whole_masks(outlines[crops].tolist(), sizes[crops]))
-    drawn = iter(polygon_masks(outlines[~crops], sizes[~crops]))
-    masks = [next(placed) if crop else next(drawn) for crop in crops.tolist()]
-    return masks, mask_areas(masks)
-
-
-def _outlines(annotations: Annotations, what: str) -> NDArray[np.object_]:
-    """Return an outline of every row; that of a region may be its box.
-
-    Raises:
-        InputError: an object has none.
-    """
-    outlines = np.full(len(annotations), None, object)
-    if annotations.outlines is not None:
-        outlines[:] = annotations.outlines
-    bare = np.array([outline is None for outline in outlines], bool)
-    objects = np.flatnonzero(bare & (annotations.labels != REGION))
-    if len(objects):
-        name = annotations.images.names[annotations.image[objects[0]]]
-        raise InputError(
-            f"{what}: {len(objects)} objects have a box but no outline or mask, the first in image {name}; "
-            "add segmentation, or compare boxes (--iou bbox)"
-        )
-    outlines[bare] = shapely.box(*annotations.boxes[bare].T)
-    return outlines
+def _documents(masks: list[Runs]) -> list[Any]:
+    """Return masks as COCO has them; those of one size share the list that says so."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    return [
+        {"size": sizes.setdefault((mask.height, mask.width), [mask.height, mask.width]), "counts": mask.counts}
+        for mask in masks
+    ]

@@ -13,7 +13,7 @@ from d2det_geo.annotations import Annotations
 from d2det_geo.metrics.box_match import Groups, free_best, free_best_of, grouped, overlapping, sides
 from d2det_geo.metrics.coco_index import CocoIndex
 from d2det_geo.metrics.curves import scores_of
-from d2det_geo.metrics.masks import overlaps, spans
+from d2det_geo.runs import Spans, overlaps
 
 
 def judge(
@@ -44,8 +44,8 @@ def judge(
     count = len(truth.images) * classes
     capped = _beyond(grouped(truth_keys, crowds, keys, scores, count), keys, cap)
     groups = grouped(truth_keys, crowds, np.where(capped, -1, keys), scores, count)
-    if index.masks:
-        found = _match_masks(groups, index, crowds, thresholds)
+    if index.truth_spans is not None and index.spans is not None:
+        found = _match_masks(groups, index.truth_rows, (index.truth_spans, index.spans), crowds, thresholds)
     else:
         found = free_best(groups, sides(truth)[index.truth_rows], crowds, sides(predictions), thresholds)
     ignored = np.append(crowds, False)[found] | capped | (keys < 0)
@@ -61,13 +61,21 @@ def _beyond(groups: Groups, keys: NDArray[np.int64], cap: int) -> NDArray[np.boo
 
 
 def _match_masks(
-    groups: Groups, index: CocoIndex, crowds: NDArray[np.bool_], thresholds: NDArray[np.float64]
+    groups: Groups,
+    rows: NDArray[np.intp],
+    masks: tuple[Spans, Spans],
+    crowds: NDArray[np.bool_],
+    thresholds: NDArray[np.float64],
 ) -> NDArray[np.int32]:
-    truth, masks = spans(index.truth_masks), spans(index.masks)
-    pairs = overlapping(groups, truth.boxes, masks.boxes)
-    shared = overlaps(truth, masks, pairs)
-    areas = masks.areas[pairs[1]]
-    union = np.where(crowds[pairs[0]], areas, areas + truth.areas[pairs[0]] - shared)
+    truth, found = masks
+    pairs = overlapping(groups, _sides(truth.boxes[rows]), _sides(found.boxes))
+    shared = overlaps(truth, found, (rows[pairs[0]], pairs[1]))
+    areas = found.areas[pairs[1]]
+    union = np.where(crowds[pairs[0]], areas, areas + truth.areas[rows[pairs[0]]] - shared)
     near = shared >= 0.49 * union  # the pairs no threshold admits are most of them
     near &= union > 0
     return free_best_of(groups, crowds, (pairs[0][near], pairs[1][near]), shared[near] / union[near], thresholds)
+
+
+def _sides(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])

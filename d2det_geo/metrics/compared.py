@@ -16,7 +16,6 @@ POOLED = "all classes"
 """Name of the one class of a protocol that pools them."""
 
 _CROWDS = frozenset({"coco", "isaid"})  # protocols whose ignored truths absorb any number of predictions
-_ONE_CLASS = frozenset({"uavdt-coco1"})  # that merge all classes though their verdicts are not said to be pooled
 _POLYGONS = frozenset({"dota-task1", "geo"})  # whose outlines are compared as they are, not as pixels
 
 
@@ -54,9 +53,9 @@ class Compared:
 
     @property
     def threshold(self) -> float:
-        """Score from which predictions enter precision and recall; above all scores where there is none."""
+        """Score from which predictions enter precision and recall; where there is none, below all: all are errors."""
         value = float(self.outcome.metrics.get("score_threshold", np.nan))
-        return np.inf if np.isnan(value) else value
+        return -np.inf if np.isnan(value) else value
 
     @property
     def operating_iou(self) -> float:
@@ -79,13 +78,13 @@ def compare(truth: Annotations, predictions: Annotations, outcome: Outcome, iou:
         iou: what it compared.
     """
     verdicts = outcome.verdicts
-    pooled = verdicts.pooled or outcome.protocol in _ONE_CLASS
+    pooled = verdicts.pooled
     crowds = outcome.protocol in _CROWDS
     absorbing = verdicts.truth_ignored & crowds
     dropped: NDArray[np.bool_] = np.asarray((verdicts.ignored & (verdicts.found < 0)).all(axis=0))
     # What regions mean to other protocols has been settled: the predictions in them are dropped.
     away = (truth.labels == REGION) & ~absorbing
-    overlaps = find_overlaps(truth, predictions, _shapes(outcome.protocol, iou), absorbing)
+    overlaps = find_overlaps(truth, predictions, shapes_of(outcome.protocol, iou), absorbing)
     overlaps = overlaps.where(~away[overlaps.truths])
     return Compared(
         truth,
@@ -101,7 +100,8 @@ def compare(truth: Annotations, predictions: Annotations, outcome: Outcome, iou:
     )
 
 
-def _shapes(protocol: str, iou: Iou) -> Shapes:
+def shapes_of(protocol: str, iou: Iou) -> Shapes:
+    """Say what a protocol compares."""
     if iou == "bbox":
         return "boxes"
     return "polygons" if protocol in _POLYGONS else "masks"

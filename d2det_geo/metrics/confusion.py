@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.metrics.compared import Compared
+from d2det_geo.metrics.overlaps import take_first
 
 BACKGROUND = "background"
 """Row of detections where no object is; column of objects without detection."""
@@ -54,9 +55,7 @@ def _greedy(
     rank = np.empty(len(compared.labels), np.intp)
     rank[compared.order] = np.arange(len(rank))
     found = np.full(len(rank), -1, np.int64)
-    taken = np.zeros(len(compared.truth), bool)
-    for pair in np.lexsort((-truths, -ious, rank[predictions])).tolist():
-        truth, prediction = truths[pair], predictions[pair]
-        if found[prediction] < 0 and not taken[truth]:
-            found[prediction], taken[truth] = truth, True
+    order = np.lexsort((-truths, -ious, rank[predictions]))
+    nothing = np.zeros(len(compared.truth), np.bool_)
+    take_first(truths[order], predictions[order], nothing, nothing.copy(), found)
     return found

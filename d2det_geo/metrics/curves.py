@@ -45,13 +45,36 @@ def average_precision(hits: NDArray[np.bool_], truths: int, integral: Integral) 
     """
     if truths == 0:
         return float("nan")
-    found = np.cumsum(hits)
-    precision = found / np.arange(1, len(hits) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
     if integral == "all-point":
-        return float(envelope[hits].sum() / truths)
-    recalls = RECALLS_101 if integral == "101-point" else RECALLS_11
-    return float(np.append(envelope, 0.0)[np.searchsorted(found / truths, recalls, side="left")].mean())
+        return float(_envelope(np.cumsum(hits, dtype=np.int64))[hits].sum() / truths)
+    return float(sampled(hits, truths, RECALLS_101 if integral == "101-point" else RECALLS_11).mean())
+
+
+def sampled(hits: NDArray[np.bool_], truths: int, recalls: NDArray[np.float64] = RECALLS_101) -> NDArray[np.float64]:
+    """Read the best precision at each of ``recalls`` ``[R]`` or more.
+
+    Args:
+        hits: ``[P]`` right or wrong, by falling score, ignored predictions left out.
+        truths: number of objects to find.
+        recalls: where.
+
+    Returns:
+        ``[R]``: 0 where no score reaches a recall, NaN without truths.
+    """
+    if truths == 0:
+        return np.full(len(recalls), np.nan)
+    found = np.cumsum(hits, dtype=np.int64)
+    values: NDArray[np.float64] = np.append(_envelope(found), 0.0)[
+        np.searchsorted(found / truths, recalls, side="left")
+    ]
+    return values
+
+
+def _envelope(found: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the best precision of each prediction and those after it; ``found`` counts the right ones up to each."""
+    precision = found / np.arange(1, len(found) + 1)
+    envelope: NDArray[np.float64] = np.maximum.accumulate(precision[::-1])[::-1]
+    return envelope
 
 
 def operating_point(

@@ -15,7 +15,7 @@ from d2det_geo.metrics.outcome import Integral, Iou, Outcome
 from d2det_geo.metrics.voc import DIFFICULT, IOU, groups_by_class, judged, outcome_per_class
 from d2det_geo.vector.repair import polygonal
 
-Version: TypeAlias = Literal["1.0", "1.5"]
+Version: TypeAlias = Literal["1.0", "1.5", "2.0"]
 _INTEGRALS: dict[str, Integral] = {"ap": "11-point", "ap_allpoint": "all-point"}
 _CHUNK = 100_000  # pairs of polygons compared at a time
 
@@ -37,7 +37,8 @@ def score_dota_task2(
         predictions: of the same images and classes.
         iou: ``bbox``, the only one.
         score: threshold for precision, recall and F1; None takes the score of the best F1.
-        version: 1.0 leaves difficult objects out; 1.5 asks for them like any other, as its scripts do.
+        version: 1.0 leaves difficult objects out; 1.5 asks for them like any other, as its scripts do, and 2.0 has no
+            others.
 
     Raises:
         UsageError: an unknown version.
@@ -96,7 +97,9 @@ def _difficult(truth: Annotations, version: Version) -> NDArray[np.bool_]:
 
 
 def _ignore_rule(version: Version) -> str:
-    return DIFFICULT if version == "1.0" else "difficult objects are to be found like any other"
+    if version == "1.0":
+        return DIFFICULT
+    return f"difficult objects are to be found like any other{', by the rules of 1.5' if version == '2.0' else ''}"
 
 
 def _polygons(annotations: Annotations, what: str) -> NDArray[np.object_]:

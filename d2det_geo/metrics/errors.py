@@ -12,13 +12,22 @@ from d2det_geo.annotations import Annotations
 from d2det_geo.metrics.compared import Compared
 from d2det_geo.metrics.overlaps import Overlaps
 
-WRONG = ("duplicate", "other class", "badly placed", "background")
-"""Why a detection is wrong, the first that fits: its object was found already; it is on an object of another class;
-it overlaps an object too little; nothing is there."""
+WRONG = ("class not in the truth", "duplicate", "other class", "badly placed", "background")
+"""Why a detection is wrong, the first that fits: the truth has no object of its class that counts, so that precision of
+all classes together leaves it out; its object was found already; it is on an object of another class; it overlaps an
+object too little; nothing is there."""
 
-MISSED = ("score too low", "beyond the cap", "other class", "badly placed", "nothing there")
+MISSED = (
+    "score too low",
+    "beyond the cap",
+    "in an ignore region",
+    "other class",
+    "badly placed",
+    "nothing there",
+)
 """Why an object was missed, the first that fits: it was found below the score threshold; a detection beyond the cap
-would have found it; a detection of another class is on it; one overlaps it too little; nothing is there."""
+would have found it; one that is not judged for where it lies, as in an ignore region, would have; a detection of
+another class is on it; one overlaps it too little; nothing is there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +37,8 @@ class Errors:
     right: NDArray[np.bool_]
     """``[P]``"""
     wrong: NDArray[np.bool_]
-    """``[P]``; those neither right nor wrong are below the score, or ignored."""
+    """``[P]``; those neither right nor wrong are below the score, or ignored. Precision is right / (right + wrong)
+    without those of a ``class not in the truth``."""
     found: NDArray[np.bool_]
     """``[T]``"""
     missed: NDArray[np.bool_]
@@ -65,8 +75,18 @@ def errors_of(compared: Compared) -> Errors:
 def _why_wrong(compared: Compared, wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
     pairs, same = _sorted_pairs(compared)
     near = pairs.ious >= compared.operating_iou
-    reasons = [_marked(pairs.predictions[chosen], wrong.size) for chosen in (near & same, near & ~same, ~near)]
-    return np.where(wrong, np.select(reasons, [0, 1, 2], 3), -1)
+    reasons = [_strangers(compared)] + [
+        _marked(pairs.predictions[chosen], wrong.size) for chosen in (near & same, near & ~same, ~near)
+    ]
+    return np.where(wrong, np.select(reasons, range(4), 4), -1)
+
+
+def _strangers(compared: Compared) -> NDArray[np.bool_]:
+    """Say ``[P]`` which predictions are of a class without truth that counts; none where classes are pooled."""
+    if compared.outcome.verdicts.pooled:
+        return np.zeros(len(compared.predictions), bool)
+    strange: NDArray[np.bool_] = ~np.isin(compared.labels, compared.truth_labels[compared.counted])
+    return strange
 
 
 def _why_missed(
@@ -76,11 +96,14 @@ def _why_missed(
     pairs, same = _sorted_pairs(compared)
     near, kept_pair = pairs.ious >= compared.operating_iou, (kept & ~compared.dropped)[pairs.predictions]
     late = _marked(verdicts.found[row, below], missed.size)
+    capped = np.zeros(kept.size, bool) if verdicts.capped is None else verdicts.capped
+    lost = near & same & compared.dropped[pairs.predictions]
+    cut = capped[pairs.predictions]
     reasons = [late] + [
         _marked(pairs.truths[chosen], missed.size)
-        for chosen in (near & same & compared.dropped[pairs.predictions], near & ~same & kept_pair, ~near & kept_pair)
+        for chosen in (lost & cut, lost & ~cut, near & ~same & kept_pair, ~near & kept_pair)
     ]
-    return np.where(missed, np.select(reasons, range(4), 4), -1)
+    return np.where(missed, np.select(reasons, range(5), 5), -1)
 
 
 def _sorted_pairs(compared: Compared) -> tuple[Overlaps, NDArray[np.bool_]]:

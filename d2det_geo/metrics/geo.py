@@ -16,42 +16,8 @@ from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
 from d2det_geo.metrics.matching import candidate_pairs, match
-from d2det_geo.metrics.scores import Labels, Matches, Scores, summarise
+from d2det_geo.metrics.scores import Labels, Matches
 from d2det_geo.vector.repair import polygonal
-
-
-def score_objects(  # noqa: PLR0913  (two structures of arrays and two options)
-    truth: NDArray[np.object_],
-    truth_labels: Labels,
-    truth_ignored: NDArray[np.bool_] | None,
-    predictions: NDArray[np.object_],
-    labels: Labels,
-    scores: NDArray[np.floating],
-    predictions_ignored: NDArray[np.bool_] | None = None,
-    *,
-    score: float | None = None,
-    boxes: bool = False,
-) -> Scores:
-    """Score the predictions of one frame; for several frames, ``summarise`` their ``match_objects``.
-
-    Args:
-        truth: ``[T]`` shapely (multi)polygons in any planar frame; invalid ones are repaired.
-        truth_labels: ``[T]`` class indices or names.
-        truth_ignored: ``[T]`` neither to be found nor wrong to find; None means none of them.
-        predictions: ``[P]`` in the same frame.
-        labels: ``[P]`` of the same kind as ``truth_labels``.
-        scores: ``[P]``
-        predictions_ignored: ``[P]`` not wrong where they find nothing; None means none of them.
-        score: threshold for precision, recall and F1; None takes the score of the best F1.
-        boxes: compare the envelopes instead of the outlines.
-
-    Raises:
-        ValueError: arrays of different lengths.
-    """
-    matches = match_objects(
-        truth, truth_labels, truth_ignored, predictions, labels, scores, predictions_ignored, boxes=boxes
-    )
-    return summarise([matches], score)
 
 
 def match_objects(
@@ -65,7 +31,21 @@ def match_objects(
     *,
     boxes: bool = False,
 ) -> Matches:
-    """Match the predictions of one frame. Arguments and errors as in ``score_objects``."""
+    """Match the predictions of one frame; ``summarise`` makes numbers of one or more frames.
+
+    Args:
+        truth: ``[T]`` shapely (multi)polygons in any planar frame; invalid ones are repaired.
+        truth_labels: ``[T]`` class indices or names.
+        truth_ignored: ``[T]`` neither to be found nor wrong to find; None means none of them.
+        predictions: ``[P]`` in the same frame.
+        labels: ``[P]`` of the same kind as ``truth_labels``.
+        scores: ``[P]``
+        predictions_ignored: ``[P]`` not wrong where they find nothing; None means none of them.
+        boxes: compare the envelopes instead of the outlines.
+
+    Raises:
+        ValueError: arrays of different lengths.
+    """
     if truth_ignored is None:
         truth_ignored = np.zeros(len(truth), bool)
     if predictions_ignored is None:

@@ -131,6 +131,7 @@ def _by_size(name: str, parts: Mapping[str, Scores]) -> dict[str, float]:
 
 def _settings(sizes: Ranges, iou: Iou) -> dict[str, Any]:
     return {
+        "iou": iou,
         "iou_thresholds": IOU_THRESHOLDS.tolist(),
         "operating_iou": float(IOU_THRESHOLDS[0]),
         "max_dets": None,

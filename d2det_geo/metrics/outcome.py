@@ -37,6 +37,11 @@ class Verdicts:
     """``[T]`` truths in the recall denominator of average precision; None: those not ignored, as everywhere but in
     VisDrone."""
 
+    capped: NDArray[np.bool_] | None = None
+    """``[P]`` predictions beyond a cap, which are ``ignored`` too; None: none is."""
+    images: NDArray[np.bool_] | None = None
+    """``[M]`` images that were judged; None: all."""
+
     def recall_denominator(self) -> NDArray[np.bool_]:
         """Say ``[T]`` which truths average precision counts as to be found."""
         return ~self.truth_ignored if self.demanded is None else self.demanded

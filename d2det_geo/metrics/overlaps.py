@@ -5,15 +5,17 @@ Two sets are never compared in full: an index of boxes proposes the pairs, and o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import Annotations
-from d2det_geo.metrics.cover import Cover, cover_of, shared_px
+from d2det_geo.metrics.image_masks import canvases, masks_of
+from d2det_geo.runs import Spans, overlaps, spans
+from d2det_ops.compiled import compiled
 
 Shapes: TypeAlias = Literal["boxes", "masks", "polygons"]
 """What is compared: boxes; outlines on the pixel grid, as COCO does; outlines as they are, as DOTA and ``geo`` do."""
@@ -66,6 +68,24 @@ def find_overlaps(
         np.concatenate([part.predictions for part in parts]),
         np.concatenate([part.ious for part in parts]),
     )
+
+
+@compiled
+def take_first(truths: Any, predictions: Any, shared: Any, taken: Any, found: Any) -> None:
+    """Walk pairs in order of preference: each prediction takes the first truth that is free or may be shared.
+
+    Args:
+        truths: ``[K]`` of the pairs.
+        predictions: ``[K]`` of the pairs.
+        shared: ``[T]`` truths any number of predictions may take.
+        taken: ``[T]`` bool; those taken are marked.
+        found: ``[P]`` -1 to begin with; the truth each prediction took.
+    """
+    for pair in range(len(truths)):
+        truth, prediction = truths[pair], predictions[pair]
+        if found[prediction] < 0 and (shared[truth] or not taken[truth]):
+            found[prediction] = truth
+            taken[truth] = True
 
 
 def _neighbours(truth: Annotations, predictions: Annotations) -> list[tuple[_Rows, _Rows]]:
@@ -143,21 +163,19 @@ def polygons_of(objects: Annotations, rows: _Rows) -> NDArray[np.object_]:
 
 
 def _mask_areas(truth: Annotations, predictions: Annotations, pairs: tuple[_Rows, _Rows]) -> _Areas:
-    """Measure on the pixel grid; each mask is made once, as a crop of its image."""
-    t, p = pairs
-    covers = [_covers(objects, rows) for objects, rows in ((truth, t), (predictions, p))]
-    matched = [(covers[0][i], covers[1][j]) for i, j in zip(t.tolist(), p.tolist(), strict=True)]
-    shared = np.array([shared_px(a, b) for a, b in matched], np.float64)
-    return shared, *(np.array([pair[side].area for pair in matched], np.float64) for side in (0, 1))  # type: ignore[return-value]
+    """Measure on the pixel grid; each mask is made once."""
+    sizes = canvases(truth, predictions)
+    (first, t), (second, p) = _pixels(truth, pairs[0], sizes), _pixels(predictions, pairs[1], sizes)
+    shared = overlaps(first, second, (t, p))
+    return shared, first.areas[t].astype(np.float64), second.areas[p].astype(np.float64)
 
 
-def _covers(objects: Annotations, rows: _Rows) -> dict[int, Cover]:
-    sizes = objects.images.sizes
-    return {
-        row: cover_of(
-            None if objects.outlines is None else objects.outlines[row],
-            objects.boxes[row],
-            (int(sizes[objects.image[row], 0]), int(sizes[objects.image[row], 1])),
-        )
-        for row in np.unique(rows).tolist()
-    }
+def _pixels(objects: Annotations, rows: _Rows, sizes: NDArray[np.int64]) -> tuple[Spans, _Rows]:
+    """Return the pixels of the objects among ``rows``, and which of them each row is."""
+    chosen, places = np.unique(rows, return_inverse=True)
+    objects = objects.rows(chosen)
+    outlines: NDArray[np.object_] = shapely.box(*objects.boxes.T)
+    if objects.outlines is not None:
+        drawn = np.array([outline is not None for outline in objects.outlines], bool)
+        outlines[drawn] = objects.outlines[drawn]
+    return spans(masks_of(replace(objects, outlines=outlines), sizes, "objects")), places

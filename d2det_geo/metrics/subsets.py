@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
-from d2det_geo.annotations import Annotations, Runs
-from d2det_geo.metrics.compared import Compared
+from d2det_geo.annotations import Annotations
+from d2det_geo.metrics.compared import Compared, shapes_of
 from d2det_geo.metrics.curves import average_precision
+from d2det_geo.metrics.image_masks import canvases, masks_of
+from d2det_geo.metrics.overlaps import Shapes
+from d2det_geo.runs import measured
 
 SIZES_PX: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),
@@ -78,14 +80,19 @@ def score_part(compared: Compared, name: str, truths: NDArray[np.bool_], predict
 
 
 def by_size(compared: Compared) -> Iterator[Part]:
-    """Judge objects by area, in the ranges of the protocol or the usual ones; both ends are inside, as in COCO."""
+    """Judge objects by area, in the ranges of the protocol or the usual ones; both ends are inside, as in COCO.
+
+    What the protocol says of a range of its own is its number, and is not computed twice.
+    """
     usual = SIZES_M2 if compared.outcome.protocol == "geo" else SIZES_PX
-    ranges = {**(compared.outcome.settings.get("area_ranges") or usual)}
+    own = compared.outcome.settings.get("area_ranges") or {}
+    ranges = {**(own or usual)}
     ranges.pop("all", None)
-    areas = areas_of(compared.truth), areas_of(compared.predictions)
+    areas = _areas_compared(compared)
     for name, (low, high) in ranges.items():
         limits = f"from {low:,.0f}" if high >= _ENDLESS else f"{low:,.0f} to {high:,.0f}"
-        yield score_part(compared, f"{name} ({limits})", *((area >= low) & (area <= high) for area in areas))
+        part = score_part(compared, f"{name} ({limits})", *((area >= low) & (area <= high) for area in areas))
+        yield replace(part, ap=compared.outcome.metrics.get(f"ap_{name}", part.ap)) if name in own else part
 
 
 def by_gsd(compared: Compared) -> Iterator[Part]:
@@ -113,15 +120,37 @@ def _of_images(compared: Compared, name: str, chosen: NDArray[np.bool_]) -> Part
     return score_part(compared, name, chosen[compared.truth.image], chosen[compared.predictions.image])
 
 
-def areas_of(objects: Annotations) -> NDArray[np.float64]:
-    """Return ``[N]`` areas: those the file states, else what the outline or else the box covers."""
+def _areas_compared(compared: Compared) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Measure truths and predictions as the protocol does: boxes by their box, masks by their pixels.
+
+    COCO's protocols take the pixels of a truth that has an outline even where they compare boxes.
+    """
+    protocol, settings = compared.outcome.protocol, compared.outcome.settings
+    shapes = shapes_of(protocol, settings["iou"]) if "iou" in settings else "polygons"
+    pixels = shapes == "boxes" and bool(settings.get("area_ranges"))
+    sizes = canvases(compared.truth, compared.predictions)
+    return (
+        areas_of(compared.truth, "masks" if pixels else shapes, sizes),
+        areas_of(compared.predictions, shapes, sizes),
+    )
+
+
+def areas_of(objects: Annotations, shapes: Shapes, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return ``[N]`` areas: those the file states, else what the outline or else the box covers.
+
+    Args:
+        objects: whose areas.
+        shapes: what of them: the box; the pixels or the area of the outline, where there is one.
+        sizes: ``[M, 2]`` width and height of the images, px.
+    """
     areas: NDArray[np.float64] = np.prod(objects.boxes[:, 2:] - objects.boxes[:, :2], axis=1)
-    if objects.outlines is not None:
-        for row, outline in enumerate(objects.outlines):
-            if isinstance(outline, Runs):
-                areas[row] = coco_mask.area({"size": [outline.height, outline.width], "counts": outline.counts})
-        drawn = np.array([isinstance(item, shapely.Geometry) for item in objects.outlines], bool)
-        areas[drawn] = shapely.area(objects.outlines[drawn])
+    if objects.outlines is not None and shapes != "boxes":
+        if shapes == "masks":
+            drawn = np.flatnonzero([item is not None for item in objects.outlines])
+            areas[drawn] = measured(masks_of(objects.rows(drawn), sizes, "objects")).areas
+        else:
+            drawn = np.flatnonzero([isinstance(item, shapely.Geometry) for item in objects.outlines])
+            areas[drawn] = shapely.area(objects.outlines[drawn])
     if objects.areas is not None:
         areas = np.where(np.isnan(objects.areas), areas, objects.areas)
     return areas

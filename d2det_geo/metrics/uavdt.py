@@ -27,7 +27,8 @@ def score_uavdt(
 
     A prediction all of whose edges lie strictly inside one ignore box of its frame is dropped; the truth never is.
     Out-of-view and occluded objects count like any other. There is no cap, no score threshold, no frame sampling.
-    The AP of the images with a tag ``night`` is ``ap_night``, and so for each tag of the images.
+    The AP of the images with a tag ``night`` is ``ap_tag_night``, and so for each tag; ``ap_medium`` is a size
+    elsewhere, and ``ap_tag_medium`` a height.
 
     Args:
         truth: objects and regions. Objects flagged ignored, which UAVDT has none of, count as regions.
@@ -122,7 +123,7 @@ def _outcome(
             "ap": ap,
             "ap_percent": round(100 * ap, 2),
             **(more or {}),
-            **{f"ap_{tag}": standing.pooled_average_precision("all-point", tags[tag]) for tag in tags},
+            **{f"ap_tag_{tag}": standing.pooled_average_precision("all-point", tags[tag]) for tag in tags},
             **numbers,
         },
         per_class={name: {"ap": float("nan"), **values} for name, values in per_class.items()},

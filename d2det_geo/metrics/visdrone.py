@@ -41,8 +41,9 @@ def score_visdrone(
     found = [_match(truth, left_out, predictions, dropped | over | strange[predictions.labels]) for over in capped]
     judged = ~(dropped | capped[-1] | strange[predictions.labels])
     absorbed = np.append(ignored, False)[found[-1]] & (found[-1] >= 0)
-    verdicts = Verdicts(IOUS, found[-1], absorbed | ~judged, ignored, "all-point", demanded=~left_out)
-    standing = Standing(truth, predictions, verdicts, capped[-1] & ~dropped)
+    cut = capped[-1] & ~dropped
+    verdicts = Verdicts(IOUS, found[-1], absorbed | ~judged, ignored, "all-point", demanded=~left_out, capped=cut)
+    standing = Standing(truth, predictions, verdicts, cut)
     recalls = [_recalls(standing, took, ~left_out) for took in found]
     return _outcome(standing, recalls, ~strange[:-1], score)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,13 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
-from d2det_geo.data.formats.registry import format_named
+from d2det_geo.data.formats.registry import check_merging, format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+from d2det_geo.metrics.classes import kinds_of
+from d2det_geo.pipeline.apart import check_apart
+
+# Control characters, which XML and lines of text cannot hold, and halves of characters, which UTF-8 cannot.
+_UNWRITABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufffe\\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,9 @@ def convert_file(
     """
     target = format_named(formats[1], "write" if truth is None else "write_results")
     write = target.write if truth is None else target.write_results
+    if reading.merge_patches:
+        check_merging(None if truth is None else formats[0])
+    check_apart(out, {"input": source, "truth": None if truth is None else truth.path, "--images": reading.images})
     with _output(out, overwrite=overwrite) as fresh:
         annotations = _read(source, formats[0], reading, truth)
         annotations = _renamed(annotations, class_map or {})
@@ -127,15 +136,21 @@ def _renamed(annotations: Annotations, class_map: Mapping[str, str]) -> Annotati
     ids = annotations.class_ids
     if ids is not None:
         ids = tuple(ids[targets.index(name)] for name in classes)
-    return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids)
+    kinds = kinds_of(annotations, targets, classes)
+    return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids, supercategories=kinds)
 
 
 def _check_names(annotations: Annotations, source: Path) -> None:
-    """Refuse names of images that would lead out of a folder they are written to."""
+    """Refuse names that lead out of a folder they are written to, that name no file, or that no text file can hold."""
     for name in annotations.images.names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"{source}: image name {name!r:.80} leads out of its folder; rename the image")
+        if not path.name or name.endswith("/") or _UNWRITABLE.search(name):
+            raise InputError(f"{source}: image name {name!r:.80} is no name of a file; rename the image")
+    for name in annotations.classes:
+        if _UNWRITABLE.search(name):
+            raise InputError(f"{source}: class {name!r:.80} holds what no text file can hold; rename the class")
 
 
 def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotations, list[str]]:
@@ -156,9 +171,18 @@ def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotat
         kind = next((text for key, text in kinds.items() if key in target.holds), "")
         made = "rectangles" if "corners" in target.holds else "boxes"
         lost.append(f"{changed} outlines {kind}became {made}: {name} cannot hold them")
-    columns = [column for column in annotations.columns if column not in {"id", *target.columns}]
+    if "id" in target.columns and np.any(annotations.columns.get("id", 1) < 1):
+        annotations = replace(annotations, columns={k: v for k, v in annotations.columns.items() if k != "id"})
+        lost.append("ids count from 1 now: evaluators of COCO take the id 0 for no match")
+    columns = [
+        column
+        for column in annotations.columns
+        if column not in {"id", *target.columns} and annotations.columns[column].any()
+    ]
     if columns and len(annotations):
         lost.append(f"{', '.join(columns)} left out: {name} has no place for them")
+    if target.unsaid is not None and annotations.scores is None:
+        lost.extend(target.unsaid(annotations))
     return annotations, lost
 
 

@@ -60,7 +60,7 @@ def write_errors(ground: GroundEvaluation, iou: Iou, path: Path, *, overwrite: b
     evaluation = ground.evaluation
     compared = compare(evaluation.truth, evaluation.predictions, evaluation.outcome, iou)
     errors = errors_of(compared)
-    above = compared.scores >= (compared.threshold if np.isfinite(compared.threshold) else -np.inf)
+    above = compared.scores >= compared.threshold
     parts = [_predictions(ground, compared, errors).chosen(above), _truths(ground, compared, errors)]
     layer = Layer(
         crs=ground.frame,
@@ -71,7 +71,8 @@ def write_errors(ground: GroundEvaluation, iou: Iou, path: Path, *, overwrite: b
         columns={name: float if values.dtype.kind == "f" else str for name, values in parts[0].columns.items()},
         colours=("verdict", COLOURS),
     )
-    with open_sink(path, layer, overwrite=overwrite, crs=ground.crs) as sink:
+    crs = None if ground.frame is None else ground.crs  # nothing at all is in no frame, which can be in no CRS
+    with open_sink(path, layer, overwrite=overwrite, crs=crs) as sink:
         sink.write(joined(parts))
     below = int(np.count_nonzero(~above))
     return [f"{path}: {below} predictions below the score of {compared.threshold:.4g} are not in it"] if below else []
@@ -80,7 +81,10 @@ def write_errors(ground: GroundEvaluation, iou: Iou, path: Path, *, overwrite: b
 def _predictions(ground: GroundEvaluation, compared: Compared, errors: Errors) -> Features:
     found = compared.outcome.verdicts.found[compared.operating_row]
     verdicts = np.select([errors.right, errors.wrong], ["TP", "FP"], "ignored").astype(object)
-    aside = np.where(ground.reasons != "", ground.reasons, np.where(found >= 0, _ON_IGNORED, _IN_REGION))
+    ignored = compared.outcome.verdicts.ignored[compared.operating_row]
+    aside = np.select(
+        [ground.reasons != "", ignored & (found >= 0), ignored], [ground.reasons, _ON_IGNORED, _IN_REGION], ""
+    )
     reasons = np.where(verdicts == "ignored", aside, np.array([*WRONG, ""], object)[errors.why_wrong])
     pairs = compared.overlaps
     ious = _best(compared, pairs.predictions, len(compared.predictions))

@@ -52,7 +52,8 @@ def compare_geo(truth_path: Path, pred_path: Path, options: EvaluateOptions) -> 
     Raises:
         InputError: a file is missing, unreadable, or not what is needed; files in different frames.
     """
-    layers = read_layers(truth_path, pred_path, ClassRules(options.class_map, options.ignore), options.class_field)
+    rules = ClassRules(options.class_map, options.ignore)
+    layers = read_layers(truth_path, pred_path, rules, options.class_field, options.pred_class_field)
     provenance, told = Provenance.of(pred_path, layers.crs)
     image = None if options.scene is None else SceneImage.read(options.scene)
     to_scene = None if image is None else _way_to(image, layers, options.scene)
@@ -93,10 +94,12 @@ def _way_to(image: SceneImage, layers: Layers, scene: Path | None) -> ToPixels:
     try:
         return pixels_of(layers.crs, image.crs, image.transform, image.size)
     except ValueError:
-        which = "the files compared are in pixels" if layers.crs is None else "has no georeference"
-        raise InputError(
-            f"{scene}: {which}, and the other is not; give files and scene in one frame, or leave out --scene"
-        ) from None
+        which = (
+            "has a georeference, and the files compared are in pixels"
+            if layers.crs is None
+            else "has no georeference, and the files compared have one"
+        )
+        raise InputError(f"{scene}: {which}; give files and scene in one frame, or leave out --scene") from None
 
 
 def _left_out(

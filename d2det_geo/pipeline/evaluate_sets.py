@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,10 +32,11 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
     truth_format, pred_format = options.formats
     reading = Reading(
         images=options.images,
-        class_names=tuple(options.classes),
+        class_names=tuple(options.class_names),
         class_field=options.class_field,
         raster=options.scene,
         split=options.split or _part(truth_path, pred_path, truth_format),
+        merge_patches=options.merge_patches,
     )
     if reading.split != options.split:
         reading.notices.append(f"{truth_path}: holds both parts of UAVDT; the {reading.split} sequences are judged")
@@ -42,7 +44,8 @@ def compare_sets(truth_path: Path, pred_path: Path, options: EvaluateOptions) ->
     if read is None or read_results is None:
         raise AssertionError("format_named gives formats that can")
     truth = read(truth_path, reading)
-    predictions = read_results(pred_path, truth, reading)
+    pred_reading = replace(reading, class_field=options.pred_class_field or reading.class_field)
+    predictions = read_results(pred_path, truth, pred_reading)
     notices = [*reading.notices, *_beside(predictions, pred_path)]
     if options.protocol.startswith("uavdt"):
         notices += remarks(truth)

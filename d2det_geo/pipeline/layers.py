@@ -19,7 +19,13 @@ from d2det_geo.vector.readers import Aoi, read_aoi, read_objects, reading_notice
 
 _CLASS = "class"  # the attribute d2det writes
 _ONLY_CLASS = "object"
-_SCORES = ("score", "confidence", "probability")  # what tools call it, the surest first
+_SCORES = (
+    "score",
+    "confidence",
+    "probability",
+    "probabilit",
+    "prob",
+)  # what tools call it, the surest first; a Shapefile has 10 letters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +90,9 @@ class Layers:
         return aoi
 
 
-def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_field: str) -> Layers:
+def read_layers(
+    truth_path: Path, pred_path: Path, rules: ClassRules, class_field: str, pred_field: str | None = None
+) -> Layers:
     """Read both files, project them to one local frame, and settle classes and scores.
 
     A file without class attribute takes the only class of the other.
@@ -94,6 +102,7 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
         pred_path: polygons with their class in ``class_field`` or ``class``, and ``score`` (absent: 1.0).
         rules: what becomes of each class.
         class_field: name of the attribute that holds the class.
+        pred_field: that of the predictions, which must have it; None is as above.
 
     Raises:
         InputError: a file is missing or unreadable, only one is in pixels, a class or a score is
@@ -102,8 +111,10 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
     truth, pred = read_objects(truth_path), read_objects(pred_path)
     # Whether GeoJSON is in pixels shows in the pair: a few objects near the origin could be longitude and latitude.
     if _in_pixels(pred) and not _in_pixels(truth):
+        _check_pixels(pred, pred_path, truth, truth_path)
         truth = read_objects(truth_path, crs="pixels")
     elif _in_pixels(truth) and not _in_pixels(pred):
+        _check_pixels(truth, truth_path, pred, pred_path)
         pred = read_objects(pred_path, crs="pixels")
     notices = [*reading_notices(truth, truth_path), *reading_notices(pred, pred_path)]
     own_crs = truth.crs if len(truth) else pred.crs
@@ -112,16 +123,16 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
         truth, pred = _projected(truth, crs, truth_path), _projected(pred, crs, pred_path)
     elif len(truth) or len(pred):
         notices.append("neither file has a CRS: compared in their own coordinates")
-    if class_field != _CLASS and class_field not in truth and len(truth):
-        raise InputError(f"{truth_path}: has no attribute {class_field!r} (it has {_attributes(truth)})")
+    _check_field(truth, class_field, truth_path, "--class-field")
+    _check_field(pred, pred_field or _CLASS, pred_path, "--pred-class-field")
     names = (
         _names(truth, class_field, truth_path),
-        _names(pred, class_field if class_field in pred else _CLASS, pred_path),
+        _names(pred, pred_field or (class_field if class_field in pred else _CLASS), pred_path),
     )
     notices += rules.unused({name for column in names if column is not None for name in column})
     own, found = (None if column is None else _targets(column, rules) for column in names)
     scores, told = _scores(pred, pred_path)
-    notices += told
+    notices += [*_swapped(truth, pred, truth_path), *told]
     return Layers(
         Layer(truth_path, _geometries(truth), _filled(own, found, truth, truth_path), np.ones(len(truth))),
         Layer(pred_path, _geometries(pred), _filled(found, own, pred, pred_path), scores),
@@ -133,6 +144,16 @@ def read_layers(truth_path: Path, pred_path: Path, rules: ClassRules, class_fiel
 
 def _in_pixels(frame: gpd.GeoDataFrame) -> bool:
     return len(frame) > 0 and frame.crs is None
+
+
+def _check_pixels(bare: gpd.GeoDataFrame, path: Path, other: gpd.GeoDataFrame, other_path: Path) -> None:
+    """Refuse a file without CRS whose coordinates may be longitude and latitude as well, beside one that is in them."""
+    ends = np.abs(bare.total_bounds).reshape(2, 2).max(axis=0)
+    if len(other) and other.crs.is_geographic and ends[0] <= 180 and ends[1] <= 90:
+        raise InputError(
+            f"{path}: has no CRS, and its coordinates may be longitude and latitude like those of {other_path};"
+            " write it with its CRS, or both in pixels to files such as GPKG without one"
+        )
 
 
 def _common_crs(
@@ -162,6 +183,11 @@ def _geometries(frame: gpd.GeoDataFrame) -> NDArray[np.object_]:
     return objects
 
 
+def _check_field(frame: gpd.GeoDataFrame, field: str, path: Path, option: str) -> None:
+    if field != _CLASS and field not in frame and len(frame):
+        raise InputError(f"{path}: {_lacks(frame, repr(field))}; name another with {option}")
+
+
 def _names(frame: gpd.GeoDataFrame, field: str, path: Path) -> list[str] | None:
     """Read the class of every row; None when the file has no such attribute."""
     if field not in frame:
@@ -185,10 +211,16 @@ def _filled(
     names = sorted({name for name in others if name}) if others is not None else []
     if len(names) > 1 and len(frame):
         raise InputError(
-            f"{path}: has no class attribute (it has {_attributes(frame)}) to tell {', '.join(names)} apart; "
-            "name it with --class-field, or merge the classes with --class-map"
+            f"{path}: {_lacks(frame, repr(_CLASS))}, to tell {', '.join(names)} apart; name its own with"
+            " --class-field or --pred-class-field, or merge the classes with --class-map"
         )
     return np.array([names[0] if names else _ONLY_CLASS] * len(frame), dtype=object)
+
+
+def _swapped(truth: gpd.GeoDataFrame, pred: gpd.GeoDataFrame, truth_path: Path) -> list[str]:
+    """Say when truth has scores and predictions have none, as when the two are swapped."""
+    swapped = any(name in truth for name in _SCORES) and not any(name in pred for name in _SCORES) and len(pred)
+    return [f"{truth_path}: has scores, and the predictions have none; are the two swapped?"] if swapped else []
 
 
 def _scores(frame: gpd.GeoDataFrame, path: Path) -> tuple[NDArray[np.float64], list[str]]:
@@ -207,5 +239,6 @@ def _scores(frame: gpd.GeoDataFrame, path: Path) -> tuple[NDArray[np.float64], l
     return scores, [] if name == _SCORES[0] else [f"{path}: has no attribute 'score'; {name!r} is taken for it"]
 
 
-def _attributes(frame: gpd.GeoDataFrame) -> str:
-    return ", ".join(str(name) for name in frame.columns if name != frame.geometry.name) or "none"
+def _lacks(frame: gpd.GeoDataFrame, name: str) -> str:
+    own = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
+    return f"has no attribute {name}, only {own}" if own else f"has no attribute {name}, nor any other"

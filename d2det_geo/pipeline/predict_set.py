@@ -41,7 +41,7 @@ from d2det_geo.pipeline.predict_set_summary import SetSummary, manifest_of, summ
 from d2det_geo.pipeline.run_key import RunKey
 from d2det_geo.pipeline.scene_job import CHIPS_PER_BATCH
 from d2det_geo.pipeline.tally import Tally
-from d2det_geo.runs import areas
+from d2det_geo.runs import measured
 
 OPTIONS = frozenset({"score", "classes", "gsd", "chip_size", "overlap", "batch_size", "device", "scales", "flip"})
 """Those of ``PredictOptions`` that mean something for a set."""
@@ -126,7 +126,7 @@ class _Writer:
             solid = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
             masks = None if found.masks is None else mask_runs(found, size, self._convention)
             if masks is not None:
-                solid &= areas(masks) > 0
+                solid &= measured(masks).areas > 0
             kept = found.select(solid)
             kept.labels[:] = self._targets[kept.labels]
             self._sink.write(row, size, kept, masks and [mask for mask, good in zip(masks, solid, strict=True) if good])

@@ -21,7 +21,7 @@ from d2det_geo.pipeline.folder import atomic_folder, check_folder
 from d2det_geo.pipeline.manifest import read_manifest, write_manifest
 from d2det_geo.pipeline.predict_set_classes import Categories
 from d2det_geo.pipeline.predict_set_images import ImageSet
-from d2det_geo.runs import full_counts
+from d2det_geo.runs import whole
 from d2det_geo.vector.output import atomic_path
 
 COCO_RESULTS = "coco-results"
@@ -157,12 +157,12 @@ class CocoResults:
         corners = np.round(found.boxes, BOX_DIGITS)
         boxes = np.round(np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]), BOX_DIGITS).tolist()
         scores = _rounded(found.scores).tolist()
-        counts = None if masks is None else full_counts(masks, *size)
+        outlines = None if masks is None else whole(masks, np.array(size))
         number = int(self._images.ids[row])
         for index, label in enumerate(found.labels.tolist()):
             line = {"image_id": number, "category_id": self._categories.ids[label], "bbox": boxes[index]}
-            if counts is not None:
-                line["segmentation"] = {"size": [size[1], size[0]], "counts": counts[index].decode("ascii")}
+            if outlines is not None:
+                line["segmentation"] = {"size": [size[1], size[0]], "counts": outlines[index].counts.decode("ascii")}
             text = json.dumps(line | {"score": scores[index]}, separators=(",", ":"))
             self._file.write(_BETWEEN + text if self._begun else text)
             self._begun = True

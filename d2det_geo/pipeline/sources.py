@@ -73,6 +73,7 @@ def open_source(source: Source, config: Config, tell: Tell | None = None) -> Seq
                 class_map=class_map,
                 gsd_m=data.gsd_m,
                 image_gsd_m=source.gsd_m,
+                tell=tell,
             )
         case DatasetSource():
             return _dataset(source, class_map, data.gsd_m, tell or (lambda text: None))
@@ -87,7 +88,7 @@ def _dataset(source: DatasetSource, class_map: ClassMap, gsd_m: float | None, te
     reading = Reading(images=source.images, class_names=source.class_names, exact=source.exact, split=source.split)
     annotations = cast(Read, format_named(source.format, "read").read)(source.path, reading)
     for notice in reading.notices:
-        tell(f"{source.path}: {notice}")
+        tell(notice if notice.startswith(str(source.path)) else f"{source.path}: {notice}")
     return labelled_images(
         chosen_images(annotations, _used(source, annotations, tell)),
         source.images,
@@ -117,6 +118,9 @@ def _used(source: DatasetSource, annotations: Annotations, tell: Tell) -> NDArra
 
 def _check(name: str, images: Sequence[LabelledImage], config: Config) -> None:
     if not any(len(image.truth.boxes) for image in images):
-        raise InputError(f"{name}: no object of the classes {', '.join(config.classes)} in it; check class_map and aoi")
+        raise InputError(
+            f"{name}: no object of the classes {', '.join(config.classes)} in it;"
+            " check class_map, and aoi or leave_out where it has them"
+        )
     if config.model.masks and any(image.truth.polygons is None for image in images):
         raise InputError(f"{name}: has boxes only, and masks need outlines; set model.masks: false")

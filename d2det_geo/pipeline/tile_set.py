@@ -139,7 +139,11 @@ def _check(data: SetToTile, size: int, overlap: int) -> None:
     Raises:
         UsageError: the message names them.
     """
-    if (data.devkit is None) == (data.format is None):
+    if data.devkit is not None and data.format is not None:
+        raise UsageError(
+            f"--devkit {data.devkit} and --from {data.format}: both say how to read the set; leave out one of them"
+        )
+    if data.devkit is None and data.format is None:
         raise UsageError("say how to read the set: --devkit isaid, --devkit dota, or --from FORMAT")
     if data.devkit is not None and data.images is not None:
         raise UsageError(f"--images {data.images}: --devkit {data.devkit} finds them in the set itself; leave it out")

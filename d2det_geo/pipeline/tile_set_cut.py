@@ -30,7 +30,7 @@ from d2det_geo.pipeline.tile_set_stamp import stamp_of_truth
 from d2det_geo.places import mapped
 from d2det_geo.raster.source import open_dataset
 from d2det_geo.raster.windows import scene_windows
-from d2det_geo.runs import areas, pixels
+from d2det_geo.runs import measured, pixels
 from d2det_geo.vector.repair import polygonal
 
 IGNORE_CLASS = "ignore"
@@ -140,7 +140,7 @@ def _lost(scene: _Scene, outlines: NDArray[np.object_]) -> dict[str, int]:
     empty = shapely.area(outlines) <= 0  # not so of masks, which are no shapes here
     if scene.objects.outlines is not None:
         masks = np.flatnonzero(shapely.is_missing(outlines))
-        empty[masks] = areas(list(scene.objects.outlines[masks])) == 0
+        empty[masks] = measured(list(scene.objects.outlines[masks])).areas == 0
     flat = scene.objects.rows(empty)
     lost = outside(scene.objects, scene.size)
     count = int(empty.sum()) - outside(flat, scene.size).get(OUTSIDE, 0)

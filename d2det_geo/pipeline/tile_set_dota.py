@@ -53,6 +53,8 @@ def plan_dota(folder: Path, size: int, overlap: int) -> Plan:
     for index, (split, path) in enumerate(splits_of(folder).items()):
         place = "" if path == folder else f"{split}/"
         truth = _truth(path, notices)
+        if truth is None and split != "test":
+            notices.append(f"{path}: has no labelTxt; its chips have no annotations")
         folders += [f"{place}images"] if truth is None else [f"{place}images", f"{place}labelTxt"]
         categories = tuple(enumerate(() if truth is None else truth.classes, start=1))
         description = f"DOTA {split} as its devkit cuts it, {size} px with {overlap} px of overlap"

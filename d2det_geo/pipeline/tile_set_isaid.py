@@ -47,9 +47,12 @@ def plan_isaid(folder: Path, *, devkit_ids: bool) -> Plan:
     books: list[Book] = []
     folders: list[str] = []
     skipped: list[str] = []
+    notices: list[str] = []
     for index, (split, path) in enumerate(splits.items()):
         found = triples(path, labelled=False)
         labelled = found[0].ids is not None
+        if not labelled and split != "test":
+            notices.append(f"{path}: has no maps of instances; its chips have no annotations")
         place = "" if path == folder else f"{split}/"
         folders.append(f"{place}images")
         name = f"instancesonly_filtered_{split}.json" if labelled else f"{split}_info.json"
@@ -59,8 +62,10 @@ def plan_isaid(folder: Path, *, devkit_ids: bool) -> Plan:
         books.append(Book(f"{place}{name}", description, _CATEGORIES, labelled, 0, first, devkit_ids))
         skipped += [f"{split}/{triple.image.stem}" for triple in found if triple.image.stem in SKIPPED]
         scenes += [_job(triple, index, folders[-1]) for triple in found if triple.image.stem not in SKIPPED]
-    notices = (f"{', '.join(skipped)} left out, as the devkit does",) if skipped else ()
-    return Plan(tuple(scenes), tuple(books), tuple(folders), {"devkit": "isaid", "devkit_ids": devkit_ids}, notices)
+    if skipped:
+        notices.append(f"{', '.join(skipped)} left out, as the devkit does")
+    settings = {"devkit": "isaid", "devkit_ids": devkit_ids}
+    return Plan(tuple(scenes), tuple(books), tuple(folders), settings, tuple(notices))
 
 
 def _job(triple: Triple, book: int, folder: str) -> SceneJob:

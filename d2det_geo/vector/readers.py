@@ -59,8 +59,9 @@ def read_objects(
 
     Returns:
         Valid, non-empty (Multi)Polygons in column ``geometry``, rows numbered from 0. ``attrs`` counts
-        ``repaired`` and ``dropped`` rows, and tells what was taken on trust: that the file is in ``crs``
-        (``crs_assumed``), or in pixels although it may be longitude and latitude (``pixels_assumed``).
+        ``repaired`` and ``dropped`` rows, for ``feature_of`` lists the latter (``dropped_at``), and tells what was
+        taken on trust: that the file is in ``crs`` (``crs_assumed``), or in pixels although it may be longitude and
+        latitude (``pixels_assumed``).
 
     Raises:
         InputError: missing, unreadable, not a vector file, no polygons, or not in a CRS that leads to ``crs``.
@@ -87,8 +88,16 @@ def read_objects(
         raise InputError(f"{path}: holds no polygon with an area (found {kinds}); give a file of polygons")
     objects = objects.set_geometry(gpd.GeoSeries(polygons, crs=objects.crs))[kept].reset_index(drop=True)
     objects.attrs.update(repaired=int((repaired & kept).sum()), dropped=int((~kept).sum()))
+    objects.attrs.update(dropped_at=np.flatnonzero(~kept).tolist())
     objects.attrs.update(crs_assumed=crs_assumed, pixels_assumed=pixels_assumed)
     return objects
+
+
+def feature_of(objects: gpd.GeoDataFrame, row: int) -> int:
+    """Tell which feature of its file, from 0, a row of ``read_objects`` was: rows are dropped before it."""
+    for dropped in objects.attrs["dropped_at"]:
+        row += dropped <= row
+    return row
 
 
 def read_aoi(path: str | Path, crs: CRS | Pixels | None, *, extent: Extent | None = None) -> Aoi:

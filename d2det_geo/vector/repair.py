@@ -71,3 +71,28 @@ def without_holes(polygon: shapely.Polygon) -> list[shapely.Polygon]:
     strips = shapely.box(edges[:-1], y_min - 1, edges[1:], y_max + 1)
     pieces: list[shapely.Polygon] = shapely.get_parts(polygonal(shapely.intersection(polygon, strips))).tolist()
     return pieces
+
+
+def parts_without_holes(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Part (Multi)Polygons, for formats that know no holes: those with holes are repaired and cut open.
+
+    Args:
+        polygons: ``[N]``; those without holes stay as they are, also invalid ones.
+
+    Returns:
+        Polygons ``[P]`` and which of ``polygons`` each is of, in their order.
+    """
+    parts, owners = shapely.get_parts(polygons, return_index=True)
+    holed = shapely.get_num_interior_rings(parts) > 0
+    if not holed.any():
+        return parts, owners
+    pieces = [_cut_open(part) if cut else [part] for part, cut in zip(parts, holed, strict=True)]
+    flat = [piece for some in pieces for piece in some]
+    cut = np.empty(len(flat), object)
+    cut[:] = flat
+    return cut, np.repeat(owners, [len(some) for some in pieces])
+
+
+def _cut_open(part: shapely.Polygon) -> list[shapely.Polygon]:
+    valid = polygon_parts(shapely.make_valid(part))
+    return [piece for polygon in shapely.get_parts(valid) if polygon.area for piece in without_holes(polygon)]

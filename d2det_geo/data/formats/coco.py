@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Images
+from d2det_geo.collection import no_collection
 from d2det_geo.data.formats.coco_columns import read_areas, read_boxes, read_ids, read_images
 from d2det_geo.data.formats.coco_outlines import read_outlines
 from d2det_geo.data.formats.json_file import load_json, looks_like
@@ -35,8 +36,10 @@ class Set:
     images: Images
     classes: tuple[str, ...]
     class_ids: tuple[int, ...]
+    supercategories: tuple[str, ...] | None
 
 
+@no_collection()
 def read(path: Path, reading: Reading) -> Annotations:
     """Read truth.
 
@@ -59,7 +62,7 @@ def read(path: Path, reading: Reading) -> Annotations:
     image = rows.references("image_id", content.images.ids, "the file has no image with id")
     labels = rows.references("category_id", content.class_ids, "the file has no category with id")
     outlines = read_outlines(rows, content.images.sizes[image])
-    boxes = read_boxes(rows, outlines, flat=False)
+    boxes = read_boxes(rows, outlines)
     truth = Annotations(
         images=content.images,
         classes=content.classes,
@@ -71,6 +74,7 @@ def read(path: Path, reading: Reading) -> Annotations:
         areas=read_areas(rows, boxes, outlines),
         columns=read_ids(rows) | _ignore_key(rows, path, reading),
         class_ids=content.class_ids,
+        supercategories=content.supercategories,
     )
     return _with_regions(truth)
 
@@ -84,6 +88,7 @@ def read_set(path: Path, reading: Reading) -> Set:
     return _set({"categories": [], **_truth(path)}, path, reading)
 
 
+@no_collection()
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:
     """Read results; boxes may be without area.
 
@@ -121,7 +126,7 @@ def results_of(document: Any, path: Path | str, truth: Annotations) -> Annotatio
         images=truth.images,
         classes=truth.classes,
         image=image,
-        boxes=read_boxes(rows, outlines, flat=True),
+        boxes=read_boxes(rows, outlines),
         labels=labels,
         ignored=np.zeros(len(rows), np.bool_),
         scores=rows.numbers("score", -MOST_SCORE, MOST_SCORE),
@@ -148,7 +153,16 @@ def _hint(document: Any) -> str:
 def _set(document: dict[str, Any], path: Path, reading: Reading) -> Set:
     images = read_images(Rows.of(document.get("images"), f"{path}: images"), reading.images)
     categories = Rows.of(document.get("categories"), f"{path}: categories")
-    return Set(images, tuple(categories.names("name")), tuple(categories.ids().tolist()))
+    names = tuple(categories.names("name"))
+    return Set(images, names, tuple(categories.ids().tolist()), _supercategories(categories, names))
+
+
+def _supercategories(categories: Rows, names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Read what classes are kinds of; one that does not say, or says ``""`` as CVAT does, is a kind of its own."""
+    said = categories.values("supercategory")
+    if not set(map(type, said)) <= {str, type(None)}:
+        raise categories.first_wrong("supercategory", lambda item: isinstance(item, str | None), "a text")
+    return tuple(own or name for own, name in zip(said, names, strict=True)) if any(said) else None
 
 
 def _ignore_key(rows: Rows, path: Path, reading: Reading) -> dict[str, NDArray[np.bool_]]:
@@ -174,4 +188,7 @@ def _with_regions(truth: Annotations) -> Annotations:
     labels = np.where(of_it, REGION, truth.labels - (truth.labels > dropped))
     classes = tuple(name for place, name in enumerate(truth.classes) if place != dropped)
     ids = tuple(number for place, number in enumerate(truth.class_ids or ()) if place != dropped)
-    return replace(truth, labels=labels, classes=classes, class_ids=ids)
+    kinds = truth.supercategories
+    if kinds is not None:
+        kinds = kinds[:dropped] + kinds[dropped + 1 :]
+    return replace(truth, labels=labels, classes=classes, class_ids=ids, supercategories=kinds)

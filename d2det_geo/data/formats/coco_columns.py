@@ -56,6 +56,9 @@ def _sizes(rows: Rows, names: list[str], folder: Path | None) -> NDArray[np.int6
     sizes = np.zeros((len(rows), 2), np.int64)
     chosen = rows.chosen(stated)
     sizes[stated] = np.column_stack([chosen.integers("width", least=1), chosen.integers("height", least=1)])
+    for axis, key in enumerate(("width", "height")):
+        if (sizes[:, axis] > FARTHEST).any():
+            raise rows.wrong(int(np.argmax(sizes[:, axis])), key, f"an integer of 1 to {FARTHEST:g}, px")
     if folder is not None:
         for row in np.flatnonzero(sizes[:, 0] == 0).tolist():
             sizes[row] = image_size(inside(folder, names[row], rows.place(row, "file_name")))
@@ -83,13 +86,14 @@ def _tags(rows: Rows) -> dict[str, NDArray[np.bool_]]:
     return {word: np.array([word in row for row in tags], np.bool_) for word in words}
 
 
-def read_boxes(rows: Rows, outlines: Outlines, *, flat: bool) -> NDArray[np.float64]:
+def read_boxes(rows: Rows, outlines: Outlines) -> NDArray[np.float64]:
     """Read ``bbox`` as corners ``[N, 4]``; of a row without, those around its outline.
+
+    Width and height may be 0: COCO's own train2017 has such a row.
 
     Args:
         rows: annotations or results.
         outlines: of the rows.
-        flat: whether width and height may be 0.
 
     Raises:
         InputError: a box is neither given nor implied, or is wrong; names the row.
@@ -100,18 +104,18 @@ def read_boxes(rows: Rows, outlines: Outlines, *, flat: bool) -> NDArray[np.floa
     missing[given] = False
     if missing.any():
         raise rows.wrong(int(np.argmax(missing)), "bbox", "[x, y, width, height] in px, for there is no segmentation")
-    boxes[given] = _corners(rows.chosen(given), flat)
+    boxes[given] = _corners(rows.chosen(given))
     return boxes
 
 
-def _corners(rows: Rows, flat: bool) -> NDArray[np.float64]:
+def _corners(rows: Rows) -> NDArray[np.float64]:
     values = rows.values("bbox")
     if set(map(type, values)) <= {list} and set(map(len, values)) <= {4}:
         numbers = numbers_of(flattened(values))
         if numbers is not None:
             corners = numbers.reshape(-1, 4)
             sides = corners[:, 2:]
-            if (np.abs(corners) <= FARTHEST).all() and ((sides >= 0) if flat else (sides > 0)).all():
+            if (np.abs(corners) <= FARTHEST).all() and (sides >= 0).all():
                 sides += corners[:, :2]
                 return corners
 
@@ -119,9 +123,9 @@ def _corners(rows: Rows, flat: bool) -> NDArray[np.float64]:
         numbers = numbers_of(value) if isinstance(value, list) and len(value) == 4 else None
         if numbers is None or not (np.abs(numbers) <= FARTHEST).all():
             return False
-        return bool(numbers[2:].min() >= 0 if flat else numbers[2:].min() > 0)
+        return bool(numbers[2:].min() >= 0)
 
-    least = "width and height of at least 0" if flat else "width and height greater than 0"
+    least = "width and height of at least 0"
     raise rows.first_wrong("bbox", good, f"[x, y, width, height] in px, up to {FARTHEST:g}, {least}")
 
 

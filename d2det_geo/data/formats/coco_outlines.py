@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import Runs
 from d2det_geo.data.formats.json_rows import FARTHEST, Rows, flattened, numbers_of
 from d2det_geo.errors import InputError
-from d2det_geo.packed_runs import DamagedError
-from d2det_geo.runs import areas, boxes, of_lengths
+from d2det_geo.runs import DamagedError, Measures, measured, of_lengths
 
 _KEY = "segmentation"
+_KINDS = {type(None): 0, list: 1, dict: 2}
 _RING = "[x1, y1, x2, y2, x3, y3, ...] in px"
 
 
@@ -52,7 +52,8 @@ def read_outlines(rows: Rows, sizes: NDArray[np.int64]) -> Outlines:
     count = len(rows)
     result = Outlines(np.full(count, None, object), np.full((count, 4), np.nan), np.full(count, np.nan))
     values = rows.values(_KEY)
-    kinds = np.array([_kind(value) for value in values], np.int8)
+    kinds = np.array([_KINDS.get(type(value), -1) for value in values], np.int8)
+    kinds[[value == [] for value in values]] = 0
     if (kinds < 0).any():
         raise rows.wrong(int(np.argmax(kinds < 0)), _KEY, f"a list of rings {_RING} or run lengths {{size, counts}}")
     polygons, masks = np.flatnonzero(kinds == 1), np.flatnonzero(kinds == 2)
@@ -61,8 +62,8 @@ def read_outlines(rows: Rows, sizes: NDArray[np.int64]) -> Outlines:
         result.shapes[polygons] = shapes
         result.boxes[polygons], result.areas[polygons] = shapely.bounds(shapes), shapely.area(shapes)
     if len(masks):
-        runs, result.areas[masks] = _runs(rows.chosen(masks), sizes[masks])
-        result.shapes[masks], result.boxes[masks] = filled(runs), boxes(runs)
+        runs, (result.areas[masks], result.boxes[masks]) = _runs(rows.chosen(masks), sizes[masks])
+        result.shapes[masks] = filled(runs)
     return result
 
 
@@ -71,13 +72,6 @@ def filled(values: list[Any]) -> NDArray[np.object_]:
     array = np.empty(len(values), object)
     array[:] = values
     return array
-
-
-def _kind(value: Any) -> int:
-    """Tell rings (1) from run lengths (2), nothing (0) and what is neither (-1)."""
-    if isinstance(value, list):
-        return 1 if value else 0
-    return 2 if isinstance(value, dict) else 0 if value is None else -1
 
 
 def _polygons(rows: Rows) -> NDArray[np.object_]:
@@ -118,28 +112,43 @@ def _wrong_ring(rows: Rows) -> InputError:
     raise AssertionError("every ring is right")
 
 
-def _runs(rows: Rows, sizes: NDArray[np.int64]) -> tuple[list[Runs], NDArray[np.int64]]:
-    runs = []
-    for row, (value, (width, height)) in enumerate(zip(rows.values(_KEY), sizes.tolist(), strict=True)):
-        size: Any = value.get("size")
-        if size != [height, width] and (width or not _is_size(size)):
-            raise InputError(
-                f"{rows.place(row, _KEY)}.size must be {[height, width]}, height and width of the image, "
-                f"got {size!r:.60}; correct the row"
-            )
-        runs.append(_mask(value.get("counts"), size, rows, row))
+def _runs(rows: Rows, sizes: NDArray[np.int64]) -> tuple[list[Runs], Measures]:
+    values = rows.values(_KEY)
+    stated = _sizes(rows, sizes[:, ::-1].tolist())
+    counts = [value.get("counts") for value in values]
+    if set(map(type, counts)) == {str}:
+        texts = [text.encode(errors="replace") for text in counts]
+        runs = [Runs(0, 0, width, height, text) for (height, width), text in zip(stated, texts, strict=True)]
+    else:
+        runs = [_mask(text, size, rows, row) for row, (text, size) in enumerate(zip(counts, stated, strict=True))]
     try:
-        return runs, areas(runs)
+        return runs, measured(runs)
     except DamagedError as error:
-        height, width = rows.values(_KEY)[error.index]["size"]
+        height, width = stated[error.index]
         raise InputError(
             f"{rows.place(error.index, _KEY)}.counts do not add up to an image of {height} x {width} px; "
             "is it cut short?"
         ) from error
 
 
+def _sizes(rows: Rows, known: list[list[int]]) -> list[list[int]]:
+    """Give height and width of each mask, which are those of its image where they are known."""
+    stated = [value.get("size") for value in rows.values(_KEY)]
+    if stated == known:
+        return known
+    for row, (size, (height, width)) in enumerate(zip(stated, known, strict=True)):
+        if size != [height, width] and (width or not _is_size(size)):
+            raise InputError(
+                f"{rows.place(row, _KEY)}.size must be {[height, width]}, height and width of the image, "
+                f"got {size!r:.60}; correct the row"
+            )
+    return [size if size[0] else given for size, given in zip(known, stated, strict=True)]
+
+
 def _is_size(size: Any) -> bool:
-    return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+    return (
+        isinstance(size, list) and len(size) == 2 and all(type(side) is int and 0 < side <= FARTHEST for side in size)
+    )
 
 
 def _mask(counts: Any, size: list[int], rows: Rows, row: int) -> Runs:

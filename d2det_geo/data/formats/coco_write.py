@@ -16,12 +16,9 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations, Images, Runs
 from d2det_geo.data.formats.coco import REGION_CLASS
-from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.errors import InputError
-from d2det_geo.packed_runs import DamagedError
-from d2det_geo.runs import areas as mask_areas
-from d2det_geo.runs import whole_counts
-from d2det_geo.vector.repair import without_holes
+from d2det_geo.runs import DamagedError, measured, whole
+from d2det_geo.vector.repair import parts_without_holes
 
 _AT_ONCE = 10_000  # rows turned into text at once
 
@@ -44,10 +41,10 @@ def write(truth: Annotations, path: Path) -> None:
     if (truth.labels == REGION).any() and REGION_CLASS not in classes:
         classes.append(REGION_CLASS)
         ids.append(max(ids, default=0) + 1)
-    head = {
-        "images": _image_rows(truth.images),
-        "categories": [{"id": number, "name": name} for number, name in zip(ids, classes, strict=True)],
-    }
+    categories: list[dict[str, Any]] = [{"id": number, "name": name} for number, name in zip(ids, classes, strict=True)]
+    for category, kind in zip(categories, truth.supercategories or (), strict=False):
+        category["supercategory"] = kind
+    head = {"images": _image_rows(truth.images), "categories": categories}
     region = ids[classes.index(REGION_CLASS)] if REGION_CLASS in classes else 0
     numbers = truth.columns.get("id", np.arange(1, len(truth) + 1))
 
@@ -147,7 +144,7 @@ def _areas(part: Annotations) -> NDArray[np.float64]:
     areas: NDArray[np.float64] = width * height
     if part.outlines is not None:
         masks, polygons = _kinds(part.outlines)
-        areas[masks] = mask_areas(list(part.outlines[masks]))
+        areas[masks] = measured(list(part.outlines[masks])).areas
         areas[polygons] = shapely.area(part.outlines[polygons])
     return areas
 
@@ -168,12 +165,12 @@ def _segmentations(part: Annotations) -> list[Any]:
     runs: list[Runs] = list(part.outlines[masks])
     sizes = _sizes(part, masks)
     try:
-        texts = whole_counts(runs, sizes)
+        wholes = whole(runs, sizes)
     except DamagedError as error:
         name = part.images.names[part.image[masks[error.index]]]
         raise InputError(f"image {name}: a mask is wrong: {error.problem}; check it and the image's size") from error
-    for row, text, (width, height) in zip(masks.tolist(), texts, sizes.tolist(), strict=True):
-        result[row] = {"size": [height, width], "counts": text.decode()}
+    for row, item in zip(masks.tolist(), wholes, strict=True):
+        result[row] = {"size": [item.height, item.width], "counts": item.counts.decode()}
     for row, rings in zip(polygons.tolist(), _rings(part.outlines[polygons]), strict=True):
         result[row] = rings or None
     return result
@@ -189,14 +186,7 @@ def _sizes(part: Annotations, masks: NDArray[np.intp]) -> NDArray[np.int64]:
 
 def _rings(polygons: NDArray[np.object_]) -> list[list[list[float]]]:
     """Turn (Multi)Polygons into rings, closed only where their last point would be taken for the closing one."""
-    parts, owners = shapely.get_parts(polygons, return_index=True)
-    holed = shapely.get_num_interior_rings(parts) > 0
-    if holed.any():
-        pieces = [
-            without_holes(shapely.make_valid(part)) if cut else [part] for part, cut in zip(parts, holed, strict=True)
-        ]
-        owners = np.repeat(owners, [len(piece) for piece in pieces])
-        parts = filled([part for piece in pieces for part in piece])
+    parts, owners = parts_without_holes(polygons)
     points, rings = shapely.get_coordinates(shapely.get_exterior_ring(parts), return_index=True)
     ends = np.searchsorted(rings, np.arange(len(parts)), side="right")
     flat = points.ravel().tolist()

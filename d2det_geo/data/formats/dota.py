@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats.dota_corners import bounds, corners, polygons
 from d2det_geo.data.formats.files import files_in, read_text
-from d2det_geo.data.formats.image_files import ImageFiles, row_by_stem
+from d2det_geo.data.formats.image_files import ImageFolder, row_by_stem
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.table_text import row_text
 from d2det_geo.data.formats.tables import Layout, Table, read_table
@@ -71,7 +71,7 @@ def read(path: Path, reading: Reading) -> Annotations:
     texts = [read_text(file, "DOTA labels") for file in files]
     gsd = np.array([_gsd(file, text) for file, text in zip(files, texts, strict=True)])
     beside = path / "images" if folder != path and (path / "images").is_dir() else None
-    images = ImageFiles.of(reading.images or beside, ".png").images(
+    images = ImageFolder.of(reading.images or beside, ".png").images(
         [file.stem for file in files], folder, None if np.isnan(gsd).all() else gsd
     )
     tables = [read_table(file, _headless(text), _LABELS) for file, text in zip(files, texts, strict=True)]

@@ -68,6 +68,19 @@ def image_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: cannot be read as an image; check that the file is there and whole") from error
 
 
+def images_for(labels: Path) -> Path | None:
+    """Name the folder of images that goes with a folder of labels as in YOLO: ``images/train`` with ``labels/train``.
+
+    Returns:
+        None where no part of the path is ``labels``. The folder need not be there.
+    """
+    parts = list(labels.parts)
+    if "labels" not in parts:
+        return None
+    parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
+    return Path(*parts)
+
+
 def inside(folder: Path, name: str, where: str) -> Path:
     """Give the path of a file by a name that was read somewhere, which must not lead out of a folder.
 

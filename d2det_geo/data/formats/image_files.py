@@ -15,7 +15,7 @@ from d2det_geo.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFiles:
+class ImageFolder:
     """The images of a folder."""
 
     folder: Path | None
@@ -25,7 +25,7 @@ class ImageFiles:
     by_stem: Mapping[str, Path]
 
     @classmethod
-    def of(cls, folder: Path | None, suffix: str) -> ImageFiles:
+    def of(cls, folder: Path | None, suffix: str) -> ImageFolder:
         """List a folder of images.
 
         Raises:

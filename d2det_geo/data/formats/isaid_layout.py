@@ -51,6 +51,7 @@ def triples(split: Path, *, labelled: bool = True) -> list[Triple]:
     if orphans:
         raise InputError(f"{folder}: holds no {orphans[0]}.png, but there are maps of it; give the images, too")
     if not labelled and not any(maps.values()):
+        _check_unlabelled(split, folder)
         return [Triple(images[stem], None, None) for stem in sorted(images, key=natural_key)]
     for stem in sorted(images, key=natural_key):
         for suffix, known in maps.items():
@@ -60,6 +61,17 @@ def triples(split: Path, *, labelled: bool = True) -> list[Triple]:
                     " give all maps, or remove the image"
                 )
     return [Triple(images[stem], *(known[stem] for known in maps.values())) for stem in sorted(images, key=natural_key)]
+
+
+def _check_unlabelled(split: Path, images: Path) -> None:
+    """Refuse images without maps where there are labels all the same: the split is of DOTA, or lacks its maps."""
+    labels = split / "labelTxt"
+    if labels.is_dir():
+        raise InputError(f"{labels}: holds labels of DOTA, and {images} no maps of iSAID; use --devkit dota")
+    listed = sorted((split / "Annotations").glob("*.json"))
+    if listed:
+        places = " and ".join(str(split / name / "images") for name in _MAPS.values())
+        raise InputError(f"{listed[0]}: the images have labels, but there are no maps; give {places}")
 
 
 def _map_folder(split: Path, images: Path, name: str) -> Path:

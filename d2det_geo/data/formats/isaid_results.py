@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,15 @@ from d2det_geo.annotations import Annotations, Runs
 from d2det_geo.data.formats import coco
 from d2det_geo.data.formats.coco_outlines import filled
 from d2det_geo.data.formats.isaid_classes import LABELS, normalised
-from d2det_geo.data.formats.json_file import check_memory, load_json, parse_json
+from d2det_geo.data.formats.json_file import load_json, parse_json
 from d2det_geo.data.formats.reading import Reading
+from d2det_geo.data.formats.zip_file import opened_zip, unpacked
 from d2det_geo.errors import InputError
-from d2det_geo.runs import whole_counts
-from d2det_geo.vector.repair import without_holes
+from d2det_geo.runs import of_lengths, whole
+from d2det_geo.vector.repair import parts_without_holes
 
 MEMBER = "instance_result.json"
 """In the zip. No source says what the server wants it to be called; users call the zip ``instance_result.zip``."""
-LARGEST_MEMBER = 4 * 2**30
-"""Bytes of JSON that are unpacked at most: the test set's results are a tenth."""
 _AT_ONCE = 10_000  # rows turned into text at once
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip knows: the same results are the same bytes
 _WHAT = "iSAID results: a zip of one COCO results list, or the list itself"
@@ -74,28 +72,18 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of {_WHAT}") from error
     if not packed:
         return coco.results_of(load_json(path, _WHAT), path, truth)
-    name, data = _unzipped(path)
+    with opened_zip(path, _WHAT) as archive:
+        name, data = _only_member(archive, path)
     where = f"{path}: {name}"
     return coco.results_of(parse_json(data, where, _WHAT), where, truth)
 
 
-def _unzipped(path: Path) -> tuple[str, bytes]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) != 1 or members[0].is_dir():
-                names = ", ".join(member.filename for member in members[:3]) or "nothing"
-                raise InputError(f"{path}: must hold exactly one JSON file, holds {names}; give {_WHAT}")
-            member = members[0]
-            if member.file_size > LARGEST_MEMBER:
-                raise InputError(
-                    f"{path}: {member.filename} would unpack to {member.file_size / 1e9:.1f} GB; results are smaller"
-                    f" than {LARGEST_MEMBER / 1e9:.1f} GB, give {_WHAT}"
-                )
-            check_memory(member.file_size, f"{path}: {member.filename}")
-            return member.filename, archive.read(member)  # never more than it announces
-    except (OSError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: cannot be unpacked ({error!s:.80}); give the whole zip, not encrypted") from error
+def _only_member(archive: zipfile.ZipFile, path: Path) -> tuple[str, bytes]:
+    members = archive.infolist()
+    if len(members) != 1 or members[0].is_dir():
+        names = ", ".join(member.filename for member in members[:3]) or "nothing"
+        raise InputError(f"{path}: must hold exactly one JSON file, holds {names}; give {_WHAT}")
+    return next(unpacked(archive, members, path))
 
 
 def _official(name: str) -> int:
@@ -110,15 +98,15 @@ def _rows(predictions: Annotations, numbers: NDArray[np.int64]) -> Iterator[str]
     for start in range(0, len(predictions), _AT_ONCE):
         part = predictions.rows(np.arange(start, min(start + _AT_ONCE, len(predictions))))
         sizes = part.images.sizes[part.image]
-        texts = whole_counts([_runs(part, row, sizes[row]) for row in range(len(part))], sizes)
+        masks = whole([_runs(part, row, sizes[row]) for row in range(len(part))], sizes)
         scores = np.ones(len(part)) if part.scores is None else part.scores
         columns = (part.images.ids[part.image], numbers[part.labels], scores, sizes)
-        rows = zip(texts, *(column.tolist() for column in columns), strict=True)
+        rows = zip(masks, *(column.tolist() for column in columns), strict=True)
         yield (",\n" if start else "\n") + ",\n".join(json.dumps(_row(*values)) for values in rows)
 
 
-def _row(counts: bytes, image: int, category: int, score: float, size: list[int]) -> dict[str, Any]:
-    mask = {"size": size[::-1], "counts": counts.decode("ascii")}
+def _row(runs: Runs, image: int, category: int, score: float, size: list[int]) -> dict[str, Any]:
+    mask = {"size": size[::-1], "counts": runs.counts.decode("ascii")}
     return {"image_id": image, "category_id": category, "segmentation": mask, "score": score}
 
 
@@ -134,16 +122,9 @@ def _runs(part: Annotations, row: int, size: NDArray[np.int64]) -> Runs:
         if min(outline.x, outline.y, width - outline.x - outline.width, height - outline.y - outline.height) < 0:
             raise InputError(f"{name}: a mask of {outline.width} x {outline.height} px leaves the image; correct it")
         return outline
-    rings = [shapely.get_coordinates(part.exterior)[:-1].ravel() for part in _parts(outline)]
+    parts, _ = parts_without_holes(filled([outline]))
+    rings = [shapely.get_coordinates(piece.exterior)[:-1].ravel() for piece in parts]
     if not rings:
-        return Runs(0, 0, width, height, coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))["counts"])
+        return of_lengths([width * height], width, height)
     packed = coco_mask.merge(coco_mask.frPyObjects([ring.tolist() for ring in rings], height, width))
     return Runs(0, 0, width, height, packed["counts"])
-
-
-def _parts(outline: shapely.Geometry) -> NDArray[np.object_]:
-    parts: NDArray[np.object_] = shapely.get_parts(outline)
-    if not shapely.get_num_interior_rings(parts).any():
-        return parts
-    solid = shapely.get_parts(shapely.make_valid(parts))
-    return filled([piece for part in solid if part.geom_type == "Polygon" for piece in without_holes(part)])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
+from d2det_geo.collection import no_collection
 from d2det_geo.errors import InputError
 
 _MEMORY = 8  # times the size of a file, at most, that reading it takes: measured 5 to 6; lists of small floats reach 8
@@ -41,8 +41,10 @@ def parse_json(data: bytes, path: Path | str, what: str) -> Any:
         InputError: it is not JSON.
     """
     try:
-        with _no_collection():
-            return json.loads(data)
+        with no_collection():
+            with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+                return msgspec.json.decode(data)
+            return json.loads(data)  # says what is wrong in more words, and takes NaN, which is then told by its row
     except json.JSONDecodeError as error:
         cut = error.pos >= len(error.doc.rstrip()) and error.pos > 0
         why = "it ends too soon" if cut else f"{error.msg}, line {error.lineno}, column {error.colno}"
@@ -54,8 +56,8 @@ def parse_json(data: bytes, path: Path | str, what: str) -> Any:
         raise InputError(f"{path}: Invalid JSON ({error!s:.80}); give the path of {what}") from error
 
 
-def check_memory(size: int, path: Path | str) -> None:
-    """Refuse JSON of so many bytes that would not fit into the memory that is free.
+def check_memory(size: int, path: Path | str, kind: str = "JSON") -> None:
+    """Refuse text of so many bytes, JSON or tables, that would not fit into the memory that is free.
 
     Raises:
         InputError: names it.
@@ -63,21 +65,9 @@ def check_memory(size: int, path: Path | str) -> None:
     needed, free = size * _MEMORY, psutil.virtual_memory().available
     if needed > free:
         raise InputError(
-            f"{path}: reading its {needed / _MEMORY / 1e9:.1f} GB of JSON takes up to {needed / 1e9:.0f} GB of memory, "
-            f"and {free / 1e9:.1f} GB are free; split it by images, or use a machine with more"
+            f"{path}: reading its {needed / _MEMORY / 1e9:.1f} GB of {kind} takes up to {needed / 1e9:.0f} GB of "
+            f"memory, and {free / 1e9:.1f} GB are free; split it by images, or use a machine with more"
         )
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for cycles among millions of new objects that have none: half of the time."""
-    active = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if active:
-            gc.enable()
 
 
 def looks_like(value: Any) -> str:

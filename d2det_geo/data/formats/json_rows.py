@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,17 @@ class Rows:
 
     def values(self, key: str) -> list[Any]:
         """Give a column as it is; None where a row does not have it."""
-        return [row.get(key) for row in self.rows]
+        try:
+            return list(map(itemgetter(key), self.rows))
+        except KeyError:
+            return [row.get(key) for row in self.rows]
 
     def given(self, key: str) -> NDArray[np.intp]:
         """Find the rows that have a key; null is not having it."""
-        return np.flatnonzero([value is not None for value in self.values(key)])
+        values = self.values(key)
+        if values.count(None) == 0:
+            return np.arange(len(values))
+        return np.flatnonzero([value is not None for value in values])
 
     def chosen(self, rows: NDArray[np.intp]) -> Rows:
         """Keep some rows, which messages call as before."""

@@ -29,6 +29,8 @@ class Reading:
     """iSAID id maps: masks as they are instead of the devkit's polygons and rules."""
     split: Literal["train", "test"] | None = None
     """UAVDT: the part of the benchmark to read where one folder holds both; None: all that is there."""
+    merge_patches: bool = False
+    """DOTA results: detections of patches are brought to the whole images, and merged there."""
     notices: list[str] = field(default_factory=list, compare=False)
     """Filled by the reader: what the user should know about how the file was understood, one sentence each."""
 
@@ -60,3 +62,5 @@ class Format:
     by who converts: outlines become boxes, what is ignored or flat is left out."""
     columns: frozenset[str] = frozenset()
     """Columns of ``Annotations`` it holds."""
+    unsaid: Callable[[Annotations], tuple[str, ...]] | None = None
+    """Says what else of a truth its files do not tell, one sentence each."""

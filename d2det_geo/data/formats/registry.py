@@ -14,6 +14,7 @@ from d2det_geo.data.formats import (
     isaid_png,
     isaid_results,
     uavdt,
+    uavdt_remarks,
     uavdt_write,
     vector,
     visdrone,
@@ -24,7 +25,9 @@ from d2det_geo.data.formats import (
 from d2det_geo.data.formats.reading import Format, Read, Reading, ReadResults, Write
 from d2det_geo.errors import UsageError
 
-__all__ = ["FORMATS", "Format", "Read", "ReadResults", "Reading", "Write", "format_named"]
+__all__ = ["FORMATS", "Format", "Read", "ReadResults", "Reading", "Write", "check_merging", "format_named"]
+
+_OF_PATCHES = ("dota-task1", "dota-task2")
 
 FORMATS: Mapping[str, Format] = {
     # Sorted by name, one entry a format; the modules import ``reading``, never this one.
@@ -34,7 +37,7 @@ FORMATS: Mapping[str, Format] = {
         read_results=coco.read_results,
         write=coco_write.write,
         write_results=coco_write.write_results,
-        holds=frozenset({"outlines", "ignored", "regions"}),
+        holds=frozenset({"outlines", "ignored", "regions", "flat"}),
         columns=frozenset({"id"}),
     ),
     "dota": Format(
@@ -71,6 +74,7 @@ FORMATS: Mapping[str, Format] = {
         write_results=uavdt_write.write_results,
         holds=frozenset({"regions"}),
         columns=frozenset(uavdt.SAID),
+        unsaid=uavdt_remarks.unsaid_frames,
     ),
     "vector": Format(
         "vector file of polygons over a raster; results with an attribute score",
@@ -105,6 +109,16 @@ FORMATS: Mapping[str, Format] = {
         holds=frozenset({"rings"}),
     ),
 }
+
+
+def check_merging(name: str | None) -> None:
+    """Refuse to merge patches of detections that are not in a format which has patches; None: of no detections.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if name not in _OF_PATCHES:
+        raise UsageError(f"--merge-patches goes with detections as {' or '.join(_OF_PATCHES)}; leave it out")
 
 
 def format_named(name: str, ability: Literal["read", "read_results", "write", "write_results"]) -> Format:

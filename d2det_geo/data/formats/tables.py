@@ -112,17 +112,17 @@ class Table:
 def read_table(source: str | Path, text: str, layout: Layout) -> Table:
     r"""Read rows of text.
 
-    Windows line ends, blank lines, spaces around separators and a separator at the end of lines are fine.
+    Line ends of any system, blank lines, spaces around separators and a separator at the end of lines are fine.
 
     Args:
         source: the file, for messages.
-        text: its content, lines ended by ``\n`` or ``\r\n``.
+        text: its content, lines ended by ``\n``, ``\r\n`` or ``\r``.
         layout: its columns.
 
     Raises:
         InputError: a line has too few or too many columns, or something that is no finite number.
     """
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # pyarrow ends lines at each of the three
     parsed = _parsed(text, layout) or _read_lines(str(source), text, layout)
     return Table(str(source), text, layout, *parsed)
 

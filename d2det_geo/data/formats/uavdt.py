@@ -21,6 +21,7 @@ from d2det_geo.data.formats.table_text import listed
 from d2det_geo.data.formats.tables import Layout, Table, read_table
 from d2det_geo.data.formats.uavdt_layout import (
     IGNORE,
+    MOST_FRAMES,
     WHOLE,
     attributes,
     frame_name,
@@ -100,7 +101,7 @@ def _sequence(folder: Path, name: str, images: Path | None) -> _Sequence:
     ignore = folder / f"{name}{IGNORE}"
     regions = _table(ignore, _REGIONS) if ignore.exists() else read_table(ignore, "", _REGIONS)
     tables = (objects, regions)
-    most = LENGTHS.get(name)
+    most = LENGTHS.get(name, MOST_FRAMES)
     frame = np.concatenate([table.whole("frame", 1, most) for table in tables])
     count, size = frames(name, int(frame.max(initial=0)), images)
     labels = np.full(len(frame), REGION, dtype=np.int64)
@@ -132,8 +133,8 @@ def _images(parts: list[_Sequence], known: Mapping[str, NDArray[np.bool_]]) -> I
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:
     """Read detections of the frames of a truth.
 
-    All rows count, whatever their score. A category that is missing or none of the truth's classes becomes label 0
-    with ``columns["category_known"]`` False: the pooled protocol asks for none.
+    All rows count, whatever their score, also those without width or height. A category that is missing or none of the
+    truth's classes becomes label 0 with ``columns["category_known"]`` False: the pooled protocol asks for none.
 
     Args:
         path: folder of ``<sequence>.txt``, the one of a detector: ``RES_DET/<detector>``.
@@ -147,7 +148,8 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     files = _result_files(path)
     parts = [_results(file, rows, truth.classes) for file in files]
     image, boxes, labels, scores, known = (np.concatenate(column) for column in zip(*parts, strict=True))
-    without = [name for name in rows if name not in {file.stem for file in files}]
+    there = {file.stem for file in files}
+    without = [name for name in rows if name not in there]
     if without:
         reading.notices.append(f"{path}: has no file of {listed(without)}; nothing was found there")
     if not known.all():
@@ -224,4 +226,4 @@ def _results(file: Path, rows: Mapping[str, NDArray[np.int64]], classes: tuple[s
     category = table.column("category")
     known = np.isin(category, (1, 2, 3))
     label = np.where(known, labels[np.where(known, category, 1).astype(np.int64) - 1], -1)
-    return image, table.boxes(), np.maximum(label, 0), table.column("score"), label >= 0
+    return image, table.boxes(empty=True), np.maximum(label, 0), table.column("score"), label >= 0

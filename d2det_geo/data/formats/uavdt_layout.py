@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from d2det_geo.data.formats.uavdt_sequences import ATTRIBUTES, LENGTHS, listed_a
 from d2det_geo.errors import InputError
 
 WHOLE, IGNORE = "_gt_whole.txt", "_gt_ignore.txt"
+MOST_FRAMES = 999_999
+"""Of a sequence: names of its files have six digits."""
 RELEASED_FRAME = re.compile(r"img(\d{6})\.jpg", re.ASCII | re.IGNORECASE)
 """The file of a frame as the benchmark has it."""
 ANY_FRAME = re.compile(rf"img(\d+)(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})", re.ASCII | re.IGNORECASE)
 """The file of a frame where it is known that files are frames."""
-_FRAME_NAME = re.compile(r"(?:.*?/)??(?:([^/]+)/img1/|([^/]+)[/_])img(\d+)\.[^/.]+", re.ASCII)
+_FRAME_NAME = re.compile(r"(?:.*?/)??(?:([^/]+)/img1/|([^/]+)[/_])img0*(\d{1,6})\.[^/.]+", re.ASCII)
 
 
 def gt_folder(path: Path) -> Path:
@@ -52,7 +55,7 @@ def attributes(folder: Path, sequences: list[str]) -> dict[str, NDArray[np.bool_
         InputError: a file does not hold ten times 0 or 1.
     """
     files: dict[str, Path] = {}
-    folder = folder.resolve()  # "." has no folder around it by name
+    folder = Path(os.path.abspath(folder))  # "GT" and "." have no folders around them  # noqa: PTH100
     for place in (folder.parent.parent, folder.parent, folder):
         for path in sorted(place.glob("M_attr/*/*_attr.txt")):
             files[path.name.removesuffix("_attr.txt").strip()] = path

@@ -8,6 +8,7 @@ import numpy as np
 
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats.table_text import listed
+from d2det_geo.data.formats.uavdt_layout import frame_of
 from d2det_geo.data.formats.uavdt_sequences import LENGTHS, TEST, TRAIN
 
 
@@ -65,3 +66,30 @@ def _regions(truth: Annotations, names: list[str]) -> str:
     empty = {"M0207", "M0210", "M0501", "M0901", "M1202", "M0209", "M0801"}
     lacking = [name for name in names if name in LENGTHS and name not in having and name not in empty]
     return f"Ignore regions, which the released files have, are missing in {listed(lacking)}." if lacking else ""
+
+
+def unsaid_frames(truth: Annotations) -> tuple[str, ...]:
+    """Name the sequences whose frames will be others when what is written is read: the files list none.
+
+    Those of the benchmark have its lengths, others end with the last frame that has something on it.
+
+    Args:
+        truth: whose images are named like frames; others are passed over.
+    """
+    frames = [frame_of(str(name)) for name in truth.images.names]
+    held: dict[str, set[int]] = {}
+    for frame in frames:
+        if frame is not None:
+            held.setdefault(frame[0], set()).add(frame[1])
+    last = dict.fromkeys(held, 0)
+    for row in np.unique(truth.image).tolist():
+        frame = frames[row]
+        if frame is not None:
+            last[frame[0]] = max(last[frame[0]], frame[1])
+    counts = {name: LENGTHS.get(name, last[name]) for name in held}
+    told = [
+        f"{name} will have {counts[name]:,} frames instead of {len(numbers):,}"
+        for name, numbers in held.items()
+        if numbers != set(range(1, counts[name] + 1))
+    ]
+    return (f"UAVDT's files do not list frames: read again, {listed(told)}",) if told else ()

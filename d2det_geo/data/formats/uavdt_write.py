@@ -28,15 +28,16 @@ def write(annotations: Annotations, path: Path) -> None:
         path: a folder that does not exist yet.
 
     Raises:
-        InputError: an image is no frame, or a class is none of the three.
+        InputError: an image is no frame or the same as another, or a class is none of the three.
     """
     category = _categories(annotations)
     wrong = (annotations.labels != REGION) & ~annotations.ignored & (category[annotations.labels] < 1)
     if wrong.any():
         name = annotations.classes[int(annotations.labels[wrong][0])]
         raise InputError(f"class {name!r} has no category in UAVDT; name it {', '.join(CLASSES)}, or leave it out")
+    sequences = list(_sequences(annotations))
     path.mkdir(parents=True)
-    for sequence, frame, rows in _sequences(annotations):
+    for sequence, frame, rows in sequences:
         regions = annotations.labels[rows] == REGION
         objects = ~regions & ~annotations.ignored[rows]
         _write_objects(path / f"{sequence}{WHOLE}", annotations, (frame[objects], rows[objects]), category)
@@ -74,7 +75,7 @@ def write_results(annotations: Annotations, path: Path) -> None:
         path: a folder that does not exist yet.
 
     Raises:
-        InputError: an image is no frame.
+        InputError: an image is no frame, or the same as another.
     """
     if annotations.scores is None:
         raise ValueError("detections have scores")
@@ -114,12 +115,14 @@ def _categories(annotations: Annotations) -> NDArray[np.int64]:
 
 def _sequences(annotations: Annotations) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.intp]]]:
     """Give for each sequence its name and, of its objects by frame, the frames and the rows."""
-    frames = []
+    frames: dict[tuple[str, int], str] = {}
     for name in annotations.images.names:
         frame = frame_of(name)
         if frame is None:
             raise InputError(f"{name}: is no frame of a UAVDT sequence; name images like M0203/img000001.jpg")
-        frames.append(frame)
+        if frame in frames:
+            raise InputError(f"{name}: is frame {frame[1]} of {frame[0]} like {frames[frame]}; rename one's sequence")
+        frames[frame] = name
     names = {name: index for index, name in enumerate(dict.fromkeys(name for name, _ in frames))}
     sequence = np.array([names[name] for name, _ in frames], dtype=np.int64)[annotations.image]
     number = np.array([frame for _, frame in frames], dtype=np.int64)[annotations.image]

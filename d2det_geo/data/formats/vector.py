@@ -26,7 +26,7 @@ from d2det_geo.places import extent, mapped, mapped_back
 from d2det_geo.raster.geodesy import gsd_m
 from d2det_geo.raster.georeference import georeference_of, placed
 from d2det_geo.raster.source import open_dataset
-from d2det_geo.vector.readers import read_objects, reading_notices
+from d2det_geo.vector.readers import feature_of, read_objects, reading_notices
 
 ONLY_CLASS = "object"
 """Class of a file that says none."""
@@ -69,7 +69,7 @@ def read(path: Path, reading: Reading) -> Annotations:
         sizes=np.array([scene.size], np.int64),
         gsd_m=None if scene.gsd_m is None else np.array([scene.gsd_m]),
     )
-    return _annotations(table, images, classes, _labels(names, classes, path), None)
+    return _annotations(table, images, classes, _labels(names, classes, table, path), None)
 
 
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:
@@ -93,9 +93,11 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     scores = pd.to_numeric(table[SCORE], errors="coerce").to_numpy(np.float64)
     if not np.isfinite(scores).all():
         row = int(np.argmax(~np.isfinite(scores)))
-        raise InputError(f"{path}: features[{row}].{SCORE} must be a finite number, got {table[SCORE][row]!r:.40}")
+        raise InputError(
+            f"{path}: features[{feature_of(table, row)}].{SCORE} must be a finite number, got {table[SCORE][row]!r:.40}"
+        )
     names = _class_names(table, path, reading.class_field)
-    return _annotations(table, truth.images, truth.classes, _labels(names, truth.classes, path), scores)
+    return _annotations(table, truth.images, truth.classes, _labels(names, truth.classes, table, path), scores)
 
 
 def _scene(path: Path, reading: Reading) -> _Scene:
@@ -122,16 +124,19 @@ def _class_names(table: gpd.GeoDataFrame, path: Path, field: str) -> list[str]:
         return [ONLY_CLASS] * len(table)
     missing = table[field].isna().to_numpy()
     if missing.any():
-        raise InputError(f"{path}: features[{int(np.argmax(missing))}].{field} is missing; give its class")
+        raise InputError(
+            f"{path}: features[{feature_of(table, int(np.argmax(missing)))}].{field} is missing; give its class"
+        )
     return [str(name) for name in table[field]]
 
 
-def _labels(names: list[str], classes: tuple[str, ...], path: Path) -> NDArray[np.int64]:
+def _labels(names: list[str], classes: tuple[str, ...], table: gpd.GeoDataFrame, path: Path) -> NDArray[np.int64]:
     numbers = {name: number for number, name in enumerate(classes)}
     unknown = next((row for row, name in enumerate(names) if name not in numbers), None)
     if unknown is not None:
         known = ", ".join(classes) or "none"
-        raise InputError(f"{path}: features[{unknown}]: class {names[unknown]!r} is not one of {known}; map its name")
+        row = feature_of(table, unknown)
+        raise InputError(f"{path}: features[{row}]: class {names[unknown]!r} is not one of {known}; map its name")
     return np.array([numbers[name] for name in names], np.int64)
 
 

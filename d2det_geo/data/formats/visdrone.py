@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats.files import files_in, read_text
-from d2det_geo.data.formats.image_files import ImageFiles, row_by_stem
+from d2det_geo.data.formats.image_files import ImageFolder, row_by_stem
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.table_text import listed, row_text, sides
 from d2det_geo.data.formats.tables import Layout, Table, read_table
@@ -59,7 +59,7 @@ def read(path: Path, reading: Reading) -> Annotations:
     folder = _folder(path)
     files = files_in(folder, _TEXT, "VisDrone's annotations")
     beside = path / "images" if folder != path and (path / "images").is_dir() else None
-    images = ImageFiles.of(reading.images or beside, ".jpg").images([file.stem for file in files], folder)
+    images = ImageFolder.of(reading.images or beside, ".jpg").images([file.stem for file in files], folder)
     tables = [_table(file, _TRUTH) for file in files]
     labels = np.concatenate([table.whole("category", 0, len(CLASSES)) - 1 for table in tables])
     scores = np.concatenate([table.whole("score", 0, 1) for table in tables])
@@ -77,6 +77,8 @@ def read(path: Path, reading: Reading) -> Annotations:
 def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotations:
     """Read detections of the images of a truth, those of an image in the order of its file, which the cap goes by.
 
+    Boxes may be without area.
+
     Args:
         path: folder of one text file an image.
         truth: what they are detections of; it has VisDrone's classes, or some of them.
@@ -89,7 +91,8 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
     files = files_in(_folder(path), _TEXT, "VisDrone results, one text file an image")
     tables = [_table(file, _RESULTS) for file in files]
     image = np.array([_image_row(file, rows) for file in files], dtype=np.int64)
-    without = [stem for stem in rows if stem not in {file.stem for file in files}]
+    there = {file.stem for file in files}
+    without = [stem for stem in rows if stem not in there]
     if without:
         reading.notices.append(f"{path}: has no file of {listed(without)}; nothing was found there")
     none = np.zeros(sum(len(table) for table in tables), dtype=np.bool_)
@@ -97,7 +100,7 @@ def read_results(path: Path, truth: Annotations, reading: Reading) -> Annotation
         images=truth.images,
         classes=truth.classes,
         image=np.repeat(image, [len(table) for table in tables]),
-        boxes=np.concatenate([table.boxes() for table in tables]),
+        boxes=np.concatenate([table.boxes(empty=True) for table in tables]),
         labels=np.concatenate([_labels(table, truth.classes) for table in tables]),
         ignored=none,
         scores=np.concatenate([table.column("score") for table in tables]),

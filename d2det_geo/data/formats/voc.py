@@ -36,6 +36,25 @@ class _Rows:
     difficult: list[bool] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Suffixes:
+    """Suffixes of images, by their files."""
+
+    images: Path | None
+    known: dict[Path, dict[str, str]] = field(default_factory=dict)
+    """Of each folder that was listed, name -> suffix."""
+
+    def of(self, name: str) -> str:
+        """Find the suffix of an image; none if there is no such file."""
+        if self.images is None:
+            return ""
+        folder = (self.images / name).parent
+        if folder not in self.known:
+            files = sorted(folder.glob("*"), reverse=True)  # the first of a name is the last to be noted
+            self.known[folder] = {file.stem: file.suffix for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+        return self.known[folder].get(Path(name).name, "")
+
+
 def read(path: Path, reading: Reading) -> Annotations:
     """Read truth.
 
@@ -52,14 +71,14 @@ def read(path: Path, reading: Reading) -> Annotations:
     folder = path / "Annotations" if (path / "Annotations").is_dir() else path
     files = sorted(folder.rglob("*.xml"), key=lambda file: natural_key(str(file))) if folder.is_dir() else []
     files = files or files_in(folder, frozenset({".xml"}), "VOC XML files")
-    rows, names, sizes = _Rows(), [], []
+    rows, names, sizes, suffixes = _Rows(), [], [], _Suffixes(reading.images)
     for index, file in enumerate(files):
         root = read_xml(file)
         if root.name != "annotation":
             raise InputError(
                 f"{file}:{root.line}: is <{root.name}>, not a VOC <annotation>; give a folder of such files"
             )
-        names.append(_image_name(root, file, folder, reading.images))
+        names.append(_image_name(root, file, folder, suffixes))
         sizes.append(_size(root, file, names[-1], reading.images))
         for item in root.all("object"):
             _read_object(item, file, index, rows)
@@ -91,26 +110,15 @@ def _annotations(rows: _Rows, images: Images, class_names: tuple[str, ...], fold
     )
 
 
-def _image_name(root: Element, file: Path, folder: Path, images: Path | None) -> str:
+def _image_name(root: Element, file: Path, folder: Path, suffixes: _Suffixes) -> str:
     """Name the image: by ``filename``, in the folder the XML lies in, or else by the XML."""
     stem = file.relative_to(folder).with_suffix("")
     element = root.first("filename")
     stated = element.text.strip() if element is not None else ""
     if stated:
         name = (stem.parent / Path(stated.replace("\\", "/")).name).as_posix()
-        return name if Path(name).suffix else name + _suffix(images, name)
-    return stem.as_posix() + _suffix(images, stem.as_posix())
-
-
-def _suffix(images: Path | None, name: str) -> str:
-    """Find the suffix of an image by its file; none if there is no such file."""
-    if images is None:
-        return ""
-    here = (images / name).parent
-    return next(
-        (f.suffix for f in sorted(here.glob("*")) if f.stem == Path(name).name and f.suffix.lower() in IMAGE_SUFFIXES),
-        "",
-    )
+        return name if Path(name).suffix else name + suffixes.of(name)
+    return stem.as_posix() + suffixes.of(stem.as_posix())
 
 
 def _size(root: Element, file: Path, name: str, images: Path | None) -> tuple[int, int]:

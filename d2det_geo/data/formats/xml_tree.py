@@ -33,8 +33,8 @@ def read_xml(path: Path) -> Element:
     """Read the root element of a file; attributes are left out.
 
     Raises:
-        InputError: unreadable, not XML, or with a document type: it could define entities, which blow up or name other
-            files.
+        InputError: unreadable, not XML, in an encoding expat does not know, or with a document type: it could define
+            entities, which blow up or name other files.
     """
     top = Element("", 0)
     stack = [top]
@@ -61,4 +61,7 @@ def read_xml(path: Path) -> Element:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from error
     except expat.ExpatError as error:
         raise InputError(f"{path}:{error.lineno}: is not whole XML ({expat.ErrorString(error.code)})") from error
+    except (LookupError, ValueError) as error:  # an encoding nobody knows, or of several bytes a letter
+        line = parser.CurrentLineNumber
+        raise InputError(f"{path}:{line}: its encoding cannot be read ({error}); save it as UTF-8") from error
     return top.children[0]

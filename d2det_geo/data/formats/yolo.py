@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from d2det_geo.annotations import Annotations, Images
 from d2det_geo.data.formats.coco_outlines import filled
-from d2det_geo.data.formats.files import IMAGE_SUFFIXES, image_size, natural_key, read_text
+from d2det_geo.data.formats.files import IMAGE_SUFFIXES, image_size, images_for, natural_key, read_text
 from d2det_geo.data.formats.reading import Reading
 from d2det_geo.data.formats.yolo_names import CLASSES, class_names
 from d2det_geo.errors import InputError
@@ -80,10 +80,7 @@ def _labels_folder(path: Path) -> Path:
 
 def _images_folder(labels: Path, images: Path | None) -> Path:
     """Find the folder of the images: the one given, or the one that goes with ``labels``."""
-    parts = list(labels.parts)
-    if images is None and "labels" in parts:
-        parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
-        images = Path(*parts)
+    images = images or images_for(labels)
     if images is None or not images.is_dir():
         place = "" if images is None else f"{images} is not a folder; "
         raise InputError(f"{labels}: YOLO rows are shares of images; {place}give the folder of the images")

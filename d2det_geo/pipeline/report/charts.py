@@ -17,6 +17,9 @@ from d2det_geo.pipeline.report.html import Html, element
 COLOURS = 8
 """Categorical colours the style has, ``--line-0`` to ``--line-7``."""
 
+TOLD_APART = 12
+"""Curves that one can tell apart, by colour and stroke."""
+
 _DIGITS = 4  # of a curve: finer than a screen shows
 
 
@@ -60,13 +63,30 @@ def precision_traces(curves: NDArray[np.float64], names: Sequence[str], main: in
         opacity = 1.0
         if main is not None:
             line = {"color": "var(--accent)", "width": 3 if index == main else 1.5}
-            opacity = 1.0 if index == main else max(0.25, 0.8 - 0.08 * abs(index - main))
+            opacity = 1.0 if index == main else max(0.55, 0.85 - 0.06 * abs(index - main))
         else:
             line["dash"] = ("solid", "dash", "dot")[index // COLOURS % 3]
         traces.append(
-            _trace(RECALLS_101, curve, name=name, line=line, opacity=opacity, hovertemplate=_HOVER, mode="lines")
+            _trace(RECALLS_101, curve, name=plain(name), line=line, opacity=opacity, hovertemplate=_HOVER, mode="lines")
         )
     return traces
+
+
+def crowd_traces(curves: NDArray[np.float64], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Draw more curves ``[K, 101]`` than a legend can name: each says its name when pointed at."""
+    line = {"color": "var(--accent)", "width": 1}
+    return [
+        _trace(
+            RECALLS_101, curve, name=plain(name), line=line, opacity=0.5, hovertemplate=_HOVER, mode="lines",
+            showlegend=False,
+        )
+        for name, curve in zip(names, curves, strict=True)
+    ]  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """Escape what plotly would take for markup: it makes links and styles of the names of lines."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 _HOVER = "recall %{x:.2f}<br>precision %{y:.3f}"
@@ -90,15 +110,17 @@ def breakdown_traces(curves: NDArray[np.float64]) -> list[dict[str, Any]]:
 
 
 def calibration_traces(calibration: Calibration) -> list[dict[str, Any]]:
-    """Draw precision over score: a bar per bin, and where it should reach."""
+    """Draw precision over score: a bar per bin that is not empty, and where it should reach."""
     filled = calibration.counts > 0
     middles = (calibration.edges[:-1] + calibration.edges[1:]) / 2
     width = float(calibration.edges[1] - calibration.edges[0])
+    counts = calibration.counts[filled]
     bars = {
         "type": "bar",
-        "width": width * 0.92,
+        # As wide as they are many, by root: a few detections do not look like a finding.
+        "width": (width * (0.08 + 0.84 * np.sqrt(counts / counts.max()))).round(_DIGITS).tolist(),
         "marker": {"color": "var(--accent)", "opacity": 0.75},
-        "customdata": calibration.counts[filled].tolist(),
+        "customdata": counts.tolist(),
         "hovertemplate": "precision %{y:.3f}<br>%{customdata} detections",
     }
     dots = {

@@ -1,8 +1,9 @@
-"""What the numbers come from, as parts of the page: curves, kinds of errors, confusion, parts of the set, scores."""
+"""What the numbers come from, as parts of the page: curves, kinds of errors, parts of the set, scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +11,23 @@ from numpy.typing import NDArray
 from d2det_geo.metrics.breakdown import STEPS, Breakdown, break_down
 from d2det_geo.metrics.calibration import calibrate
 from d2det_geo.metrics.compared import Compared
-from d2det_geo.metrics.confusion import confuse
-from d2det_geo.metrics.curves import RECALLS_101
+from d2det_geo.metrics.curves import RECALLS_101, sampled
 from d2det_geo.metrics.errors import MISSED, WRONG, Errors, Share
-from d2det_geo.metrics.precision import sampled
 from d2det_geo.metrics.subsets import Part, by_gsd, by_size, by_tag
 from d2det_geo.pipeline.report import charts
-from d2det_geo.pipeline.report.html import Content, Html, details, element, joined, paragraph, section, table
+from d2det_geo.pipeline.report.html import (
+    Content,
+    Html,
+    details,
+    element,
+    joined,
+    long,
+    paragraph,
+    section,
+    table,
+)
 
 MEAN = "Mean of all classes"
-_FEW = 9  # columns of a matrix whose names stand side by side
 _MEANING = {
     "C75": "found at IoU 0.75",
     "C50": "found at IoU 0.5",
@@ -33,7 +41,8 @@ _MEANING = {
 
 def errors_section(compared: Compared, errors: Errors) -> Html:
     """Show what each kind of error costs."""
-    breakdown = break_down(compared)
+    kinds = _kinds(compared)
+    breakdown = break_down(compared, kinds)
     known = _known(breakdown.precision[:, 0])
     if not known:
         return section("What errors cost", "errors", paragraph("There is no object to find: nothing can be said."))
@@ -47,15 +56,19 @@ def errors_section(compared: Compared, errors: Errors) -> Html:
         "COCO's analysis, as in Figure 5 of the D2Det paper: the area under each curve as one kind of error more is"
         " forgiven. The wider the band of a colour, the more that kind of error costs."
     )
-    if _equal(breakdown):
-        note += " The classes have no supercategories, so Sim equals Loc."
+    if kinds is None and len(compared.classes) > 1:
+        note += " The truth names no supercategories, so Sim equals Loc."
     beside = element("div", plot, _steps(breakdown), class_="beside")
-    folded = details("Areas of each class", table("Area under each curve", head, rows, sortable=True))
+    folded = details(
+        "Areas of each class", table("Area under each curve", head, rows, sortable=True, class_=long(rows))
+    )
     return section("What errors cost", "errors", paragraph(note), beside, folded, _causes(compared, errors))
 
 
 def curves_section(compared: Compared) -> Html:
     """Show precision over recall: of all classes at one IoU, and of each at all of them."""
+    if not compared.classes:
+        return Html("")
     verdicts = compared.outcome.verdicts
     curves = np.stack([_curves(compared, row) for row in range(len(verdicts.thresholds))], axis=1)
     known, main = _known(curves[:, 0]), compared.operating_row
@@ -66,7 +79,7 @@ def curves_section(compared: Compared) -> Html:
     views = {}
     if len(known) > 1:
         views[MEAN] = charts.precision_traces(curves[known].mean(axis=0), thresholds, main)
-        views[f"All classes at {thresholds[main]}"] = charts.precision_traces(curves[known, main], names, None)
+        views |= _of_classes(curves[known, main], names, thresholds[main])
     views |= {
         name: charts.precision_traces(curves[label], thresholds, main) for name, label in zip(names, known, strict=True)
     }
@@ -75,28 +88,13 @@ def curves_section(compared: Compared) -> Html:
     tenths = np.searchsorted(RECALLS_101, np.linspace(0, 1, 11) - 1e-9)
     head = ["class", *(f"at recall {RECALLS_101[place]:.1f}" for place in tenths)]
     rows: list[list[Content]] = [[compared.classes[label], *curves[label, main, tenths].tolist()] for label in known]
-    folded = details("Data of the chart", table(f"Precision of each class at {thresholds[main]}", head, rows))
-    note = f"The best precision at a recall or more. The strong line is at {thresholds[main]}."
-    return section("Precision and recall", "curves", paragraph(note), plot, folded)
-
-
-def confusion_section(compared: Compared) -> Html:
-    """Show which class is taken for which."""
-    confusion = confuse(compared)
-    totals = confusion.counts.sum(axis=1, keepdims=True)
-    shares = confusion.counts / np.maximum(totals, 1)
-    rows = [
-        [name, *(_shaded(int(count), float(share)) for count, share in zip(*pair, strict=True))]
-        for name, *pair in zip(confusion.classes, confusion.counts, shares, strict=True)
-    ]
-    head = ["object", *confusion.classes[:-1], "not found"]
-    note = (
-        f"Objects by row, detections by column, paired whatever their class at IoU {compared.operating_iou:g}."
-        " The stronger the colour of a cell, the larger its share of the row."
-        " The last row holds detections where no object is."
+    folded = details(
+        "Data of the chart", table(f"Precision of each class at {thresholds[main]}", head, rows, class_=long(rows))
     )
-    grid = table("Confusion matrix", head, rows, class_="matrix many" if len(head) > _FEW else "matrix")
-    return section("Confusion", "confusion", paragraph(note), grid)
+    note = f"The best precision at a recall or more. The strong line is at {thresholds[main]}."
+    if len(known) > charts.TOLD_APART:
+        note += " A line says its name when pointed at."
+    return section("Precision and recall", "curves", paragraph(note), plot, folded)
 
 
 def parts_section(compared: Compared) -> Html:
@@ -142,7 +140,8 @@ def calibration_section(compared: Compared) -> Html:
     head = ["score", "detections", "mean score", "precision"]
     note = (
         f"Share of right detections by score, at IoU {compared.operating_iou:g}. Where a bar ends at its mark, a score"
-        f" says how likely a detection is right. Mean distance (expected calibration error): "
+        f" says how likely a detection is right. The wider a bar, the more detections."
+        " Mean distance (expected calibration error): "
     )
     error = element("strong", float(calibration.error), id="calibration-error")
     folded = details("Data of the chart", table("Scores and precision", head, rows))
@@ -166,9 +165,9 @@ def _known(curves: NDArray[np.float64]) -> list[int]:
     return known
 
 
-def _equal(breakdown: Breakdown) -> bool:
-    loc, sim = (breakdown.precision[:, STEPS.index(step)] for step in ("Loc", "Sim"))
-    return bool(np.array_equal(loc, sim, equal_nan=True))
+def _kinds(compared: Compared) -> tuple[str, ...] | None:
+    """Return the supercategories of the classes judged; None where none are named, or all classes are one."""
+    return compared.truth.supercategories if compared.classes == compared.truth.classes else None
 
 
 def _steps(breakdown: Breakdown) -> Html:
@@ -224,9 +223,17 @@ def _bar(value: float, share: float) -> Html:
     )
 
 
-def _shaded(count: int, share: float) -> Html:
-    kind = "none" if count == 0 else "dark" if share > 0.5 else None
-    return element("span", count, class_=kind, style=f"--share:{share:.4f}")
+def _of_classes(curves: NDArray[np.float64], names: Sequence[str], at: str) -> dict[str, list[dict[str, Any]]]:
+    """Draw the curves of all classes, and by themselves the worst where they are too many to tell apart."""
+    if len(names) <= charts.TOLD_APART:
+        return {f"All classes at {at}": charts.precision_traces(curves, names, None)}
+    worst = np.argsort(curves.mean(axis=1), kind="stable")[: charts.COLOURS]
+    return {
+        f"The {len(worst)} classes of lowest AP at {at}": charts.precision_traces(
+            curves[worst], [names[place] for place in worst.tolist()], None
+        ),
+        f"All {len(names)} classes at {at}": charts.crowd_traces(curves, names),
+    }
 
 
 def _rate(part: int, rest: int) -> float:

@@ -19,6 +19,10 @@ Content: TypeAlias = "str | int | float"
 
 _VOID = frozenset({"meta", "img", "br", "col"})
 UNDEFINED = "n/a"
+MANY = 25
+"""Rows of a table, beyond which it is long."""
+LONG = "long"
+"""Class of tables that scroll by themselves, under a head that stays."""
 
 
 def element(name: str, *content: Content, **attributes: object) -> Html:
@@ -84,6 +88,11 @@ def table(
         class_=" ".join(filter(None, ("sortable" if sortable else "", class_))) or None,
     )
     return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def long(rows: Sequence[object]) -> str:
+    """Return the class of a table of so many rows."""
+    return LONG if len(rows) > MANY else ""
 
 
 def section(title: str, name: str, *content: Content) -> Html:

@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d2det_geo.pipeline.evaluation import Report
-from d2det_geo.pipeline.report.html import Content, Html, details, element, number, paragraph, section, table
+from d2det_geo.pipeline.report.html import (
+    MANY,
+    Content,
+    Html,
+    details,
+    element,
+    long,
+    number,
+    paragraph,
+    section,
+    table,
+)
 
 _NAMES = {
     "ap": "AP",
@@ -33,6 +44,7 @@ _NAMES = {
     "integral": "average over",
 }
 _TILES = ("ap_percent", "ap", "ap50", "ap75", "precision", "recall", "f1")
+_WORST = 10  # classes shown by themselves where there are many
 _CLASS_COLUMNS = ("ap", "ap50", "ap75", "precision", "recall", "f1", "truths", "predictions")
 
 
@@ -83,18 +95,25 @@ def notices(report: Report) -> Html:
 
 
 def classes(report: Report) -> Html:
-    """Show every class, sortable."""
+    """Show every class, the best first; where they are many, the worst by themselves and all folded away."""
     rows = report.per_class
     columns = [key for key in _CLASS_COLUMNS if any(key in values for values in rows.values())]
+    head = ["class", *map(named, columns)]
+    order = sorted(rows, key=lambda name: _falling(rows[name].get("ap", math.nan)))
     body: list[list[Content]] = [
-        [name, *(_plain(values.get(key, math.nan), key) for key in columns)] for name, values in rows.items()
+        [name, *(_plain(rows[name].get(key, math.nan), key) for key in columns)] for name in order
     ]
-    return section(
-        "Classes",
-        "classes",
-        table("Each class by itself", ["class", *map(named, columns)], body, sortable=True),
-        paragraph("A click on a heading sorts.", class_="note screen"),
-    )
+    every = table("Each class by itself", head, body, sortable=True, class_=long(body))
+    hint = paragraph("Sorted by AP; a click on a heading sorts by it.", class_="note screen")
+    if len(body) <= MANY:
+        return section("Classes", "classes", every, hint)
+    judged = [row for row, name in zip(body, order, strict=True) if not math.isnan(rows[name].get("ap", math.nan))]
+    worst = table(f"The {_WORST} classes of lowest AP", head, judged[: -_WORST - 1 : -1])
+    return section("Classes", "classes", worst, details(f"All {len(body)} classes", every, hint))
+
+
+def _falling(value: float) -> float:
+    return math.inf if math.isnan(value) else -value
 
 
 def method(report: Report) -> Html:

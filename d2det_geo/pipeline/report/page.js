@@ -1,14 +1,14 @@
 "use strict";
 (() => {
-  // Colours in the data of charts are names of the style, so that charts change with it.
-  const coloured = (value, style) => {
+  // Colours in the data of charts are names of the style, so that charts change with it. Names of classes are not.
+  const coloured = (value, style, key = "") => {
     if (typeof value === "string") {
-      const name = /^var\((--[\w-]+)\)$/.exec(value);
+      const name = /color$/.test(key) && /^var\((--[\w-]+)\)$/.exec(value);
       return name ? style.getPropertyValue(name[1]).trim() : value;
     }
-    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((item) => coloured(item, style));
+    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((item) => coloured(item, style, key));
     if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style)]));
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style, key)]));
     }
     return value;
   };
@@ -22,7 +22,7 @@
       font: { family: "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif", size: 13, color: "var(--text)" },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false, hovermode: "closest",
       margin: { l: 52, r: 14, t: 10, b: 46 },
-      hoverlabel: { bgcolor: "var(--raised)", bordercolor: "var(--line)", font: { color: "var(--text)" } },
+      hoverlabel: { bgcolor: "var(--raised)", bordercolor: "var(--line)", font: { color: "var(--text)" }, namelength: -1 },
       legend: width < 640 ? { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 } : { y: 1, x: 1.01 },
       ...own, xaxis: { ...axis, ...own.xaxis }, yaxis: { ...axis, ...own.yaxis },
     }, style);

@@ -19,6 +19,7 @@ from d2det_geo.metrics.compared import Compared, compare
 from d2det_geo.metrics.errors import at_borders, by_place, errors_of
 from d2det_geo.pipeline.evaluation import Evaluation, Report
 from d2det_geo.pipeline.report import explained, numbers
+from d2det_geo.pipeline.report.confused import confusion_section
 from d2det_geo.pipeline.report.html import Html, element, section
 from d2det_geo.pipeline.report.pictures import pictures_section
 from d2det_geo.vector.output import atomic_path
@@ -79,17 +80,22 @@ def _sections(evaluation: Evaluation, report: Report, compared: Compared, places
     yield explained.errors_section(compared, errors)
     yield explained.curves_section(compared)
     yield numbers.classes(report)
-    yield explained.confusion_section(compared)
+    yield confusion_section(compared)
     yield explained.parts_section(compared)
-    shares = by_place(compared, errors, {**_everywhere(compared), **_borders(evaluation), **places})
+    shares = by_place(compared, errors, _with_the_rest(compared, {**_borders(evaluation), **places}))
     yield section("Blamed on places", "places", explained.places_table(shares))
     yield explained.calibration_section(compared)
     yield pictures_section(evaluation, compared, errors)
     yield numbers.method(report)
 
 
-def _everywhere(compared: Compared) -> Places:
-    return {"anywhere": (np.ones(len(compared.truth), bool), np.ones(len(compared.predictions), bool))}
+def _with_the_rest(compared: Compared, places: Places) -> Places:
+    """Add what lies at none of the places, to compare them with, and all of it."""
+    everywhere = np.ones(len(compared.truth), bool), np.ones(len(compared.predictions), bool)
+    if not places:
+        return {"anywhere": everywhere}
+    there = [np.logical_or.reduce([flags[side] for flags in places.values()]) for side in (0, 1)]
+    return {**places, "elsewhere": (~there[0], ~there[1]), "anywhere": everywhere}
 
 
 def _borders(evaluation: Evaluation) -> Places:

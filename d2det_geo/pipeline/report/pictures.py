@@ -6,13 +6,12 @@ import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from rasterio.windows import Window
 
 from d2det_geo.annotations import Annotations
@@ -20,30 +19,14 @@ from d2det_geo.data.image_files import ImageFiles
 from d2det_geo.errors import InputError
 from d2det_geo.metrics.compared import Compared
 from d2det_geo.metrics.errors import Errors
-from d2det_geo.metrics.overlaps import polygons_of
 from d2det_geo.pipeline.evaluation import Evaluation, Points
 from d2det_geo.pipeline.report.html import Html, element, joined, number, paragraph, section
 from d2det_geo.pipeline.report.regions import Region, worst_regions
+from d2det_geo.pipeline.report.strokes import MISSED, RIGHT, WRONG, draw, outlines_of
 from d2det_geo.raster.scene import Scene, open_scene
 
 _LONGEST_PX = 800
 _QUALITY = 80
-_HALO = (0, 0, 0)
-_LEAST_STROKES = 8  # around an object: on a small one, too, a dashed line shows as such
-
-
-@dataclass(frozen=True, slots=True)
-class _Style:
-    """How a kind of object is drawn. The colours differ for every kind of eyes, and the strokes in grey, too."""
-
-    colour: tuple[int, int, int]
-    dash: tuple[float, float] | None
-    """Lengths of stroke and gap, px, shorter on small objects; None is a solid line."""
-
-
-_RIGHT = _Style((86, 180, 233), None)
-_WRONG = _Style((255, 107, 26), (10, 6))
-_MISSED = _Style((255, 237, 80), (3, 5))
 
 
 def pictures_section(evaluation: Evaluation, compared: Compared, errors: Errors) -> Html:
@@ -137,7 +120,7 @@ class _Frame:
     def rings(self, objects: Annotations, rows: NDArray[np.intp]) -> Iterator[Points]:
         """Give the outlines of objects, else their boxes, px of their images, hole by hole."""
         way = self._evaluation.to_scene
-        for polygon in polygons_of(objects, rows):
+        for polygon in outlines_of(objects, rows):
             for part in shapely.get_parts(polygon):
                 for ring in (part.exterior, *part.interiors):
                     points = shapely.get_coordinates(ring)
@@ -168,16 +151,16 @@ def _picture(
         size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     layers = (
-        (compared.predictions, errors.right, boxes[1], _RIGHT),
-        (compared.truth, errors.missed, boxes[0], _MISSED),
-        (compared.predictions, errors.wrong, boxes[1], _WRONG),
+        (compared.predictions, errors.right, boxes[1], RIGHT),
+        (compared.truth, errors.missed, boxes[0], MISSED),
+        (compared.predictions, errors.wrong, boxes[1], WRONG),
     )
     rings = [
         ((points - (region.x, region.y)) * scale, style)
         for objects, flags, bounds, style in layers
         for points in frame.rings(objects, _inside(region, objects.image, bounds, flags))
     ]
-    _draw(picture, rings)
+    draw(picture, rings)
     return _figure(frame.name_of(region.image), region, picture)
 
 
@@ -188,33 +171,6 @@ def _inside(
     low, high = (region.x, region.y), (region.x + region.width, region.y + region.height)
     reach = (boxes[:, 2:] > low).all(axis=1) & (boxes[:, :2] < high).all(axis=1)
     return np.flatnonzero(flags & reach & (images == region.image))
-
-
-def _draw(picture: Image.Image, rings: list[tuple[Points, _Style]]) -> None:
-    """Draw every line over a dark one: it shows on snow as on asphalt."""
-    pen = ImageDraw.Draw(picture)
-    for points, style in rings:
-        for stroke in _strokes(points, style.dash):
-            pen.line(stroke, fill=_HALO, width=5)
-    for points, style in rings:
-        for stroke in _strokes(points, style.dash):
-            pen.line(stroke, fill=style.colour, width=3)
-
-
-def _strokes(points: Points, dash: tuple[float, float] | None) -> Iterator[list[tuple[float, float]]]:
-    """Cut a line into strokes, each a list of points."""
-    if dash is None:
-        yield [(x, y) for x, y in points.tolist()]
-        return
-    steps = np.hypot(*np.diff(points, axis=0).T)
-    along = np.concatenate([[0.0], np.cumsum(steps)])
-    count = max(round(float(along[-1]) / sum(dash)), _LEAST_STROKES)
-    period = along[-1] / count
-    for start in (np.arange(count) * period).tolist():
-        ends = np.array([start, start + period * dash[0] / sum(dash)])
-        between = along[(along > ends[0]) & (along < ends[1])]
-        places = np.concatenate([ends[:1], between, ends[1:]])
-        yield list(zip(*(np.interp(places, along, points[:, axis]).tolist() for axis in (0, 1)), strict=True))
 
 
 def _figure(name: str, region: Region, picture: Image.Image) -> Html:
