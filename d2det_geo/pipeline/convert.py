@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -18,9 +18,9 @@ from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
 from d2det_geo.data.formats.registry import format_named
-from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+from d2det_geo.errors import D2DetError, OutputExistsError, UsageError
 from d2det_geo.metrics.classes import kinds_of
-from d2det_geo.pipeline.apart import check_apart
+from d2det_geo.pipeline.apart import check_apart, check_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def convert_file(
     with _output(out, overwrite=overwrite) as fresh:
         annotations = _read(source, formats[0], reading, truth)
         annotations = _renamed(annotations, class_map or {})
-        _check_names(annotations, source)
+        check_names(annotations, source)
         annotations, lost = fitted(annotations, target, formats[1])
         _writer(write, formats[1], reading)(annotations, fresh)
     regions = annotations.labels == REGION
@@ -132,14 +132,6 @@ def _renamed(annotations: Annotations, class_map: Mapping[str, str]) -> Annotati
         ids = tuple(ids[targets.index(name)] for name in classes)
     kinds = kinds_of(annotations, targets, classes)
     return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids, supercategories=kinds)
-
-
-def _check_names(annotations: Annotations, source: Path) -> None:
-    """Refuse names of images that would lead out of a folder they are written to."""
-    for name in annotations.images.names:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise InputError(f"{source}: image name {name!r:.80} leads out of its folder; rename the image")
 
 
 def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotations, list[str]]:
