@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from d2det_geo.config_keys import Place, advice, key_of
+from d2det_geo.config_keys import advice, is_within, key_of
 from d2det_geo.config_sources import Section, Source
 from d2det_geo.errors import InputError, UsageError
 
@@ -216,14 +216,10 @@ def describe(error: ValidationError) -> str:
     """Put the first few problems of a validation error in one line: key, what is wrong, what was given."""
     places = [item["loc"] for item in error.errors()]
     # A list whose only item is wrong is called too short as well.
-    items = [item for item in error.errors() if not any(_is_within(place, item["loc"]) for place in places)]
+    items = [item for item in error.errors() if not any(is_within(place, item["loc"]) for place in places)]
     problems = [f"{key_of(item['loc'])}: {_problem(item)}" for item in items[:3]]
     rest = len(items) - len(problems)
     return "; ".join(problems) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _is_within(place: Place, other: Place) -> bool:
-    return len(place) > len(other) and place[: len(other)] == other
 
 
 def _problem(item: ErrorDetails) -> str:

@@ -39,5 +39,10 @@ def advice(top: type[BaseModel], place: Place) -> str:
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(section.model_fields)}"
 
 
+def is_within(place: Place, other: Place) -> bool:
+    """Tell whether a value is a part of another one."""
+    return len(place) > len(other) and place[: len(other)] == other
+
+
 def _is_kind(before: int | str | None, part: int | str) -> bool:
     return isinstance(before, int) and part in _KINDS

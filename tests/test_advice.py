@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from d2det_cli.main import app
+from d2det_geo.pipeline.predict_set_classes import Categories, unnumbered
 
 
 @pytest.fixture
@@ -197,3 +198,61 @@ def test_scores_under_cut_names_are_scores(d2det, tmp_path, name):
     _, out, said = d2det("evaluate", "--truth", truth, "--pred", found, "--json")
     assert f"{name!r} is taken for it" in said
     assert json.loads(out)["metrics"]["score_threshold"] == 0.8
+
+
+@pytest.mark.parametrize(("target", "own"), [("visdrone", "VisDrone"), ("uavdt", "UAVDT")])
+def test_a_class_a_format_lacks_is_to_be_mapped(d2det, coco, tmp_path, target, own):
+    code, _, said = d2det("convert", coco, tmp_path / "out", "--from", "coco", "--to", target)
+    assert (code, f"class 'building' has no category in {own} (" in said) == (4, True)
+    assert "rename it with --class-map building=..., or drop it with --class-map building=" in said
+
+
+def test_images_beside_annotations_of_visdrone_are_used(d2det, coco, tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "a.txt").write_text("1,2,10,12,1,4,0,0\n")
+    convert = ("--from", "visdrone", "--to", "yolo")
+    for source, out in ((tmp_path / "annotations", "one"), (tmp_path, "two")):
+        assert d2det("convert", source, tmp_path / out, *convert)[0] == 0
+    (tmp_path / "images").rename(tmp_path / "pictures")
+    code, _, said = d2det("convert", tmp_path, tmp_path / "three", *convert)
+    assert (code, "its size is not known, of which YOLO rows are shares; give --images DIR" in said) == (4, True)
+
+
+def test_a_row_of_dota_short_of_a_number_has_its_columns_counted(d2det, tmp_path):
+    (tmp_path / "labelTxt").mkdir()
+    (tmp_path / "labelTxt" / "P1.txt").write_text("1 2 3 4 5 6 7 plane 0\n")
+    code, _, said = d2det("convert", tmp_path, tmp_path / "out.json", "--from", "dota", "--to", "coco")
+    assert (code, "P1.txt:1: y4 is 'plane'; give a finite number (the row has 9 columns of x1, " in said) == (4, True)
+
+
+def test_sides_are_written_without_the_rest_of_subtracting(d2det, coco, tmp_path):
+    listing(coco, name="car", bbox=[1.1, 2.2, 2.78, 3.3])
+    assert d2det("convert", coco, tmp_path / "out", "--from", "coco", "--to", "visdrone")[0] == 0
+    assert (tmp_path / "out" / "annotations" / "a.txt").read_text() == "1.1,2.2,2.78,3.3,1,4,0,0\n"
+
+
+def test_classes_without_number_in_uavdt_are_told():
+    said = unnumbered(Categories((1, 2), ("building", "car")), "uavdt")
+    assert said[0].startswith("building: no class of UAVDT (car, truck, bus), written as category -1")
+    assert unnumbered(Categories((1,), ("Bus",)), "uavdt") == unnumbered(Categories((1,), ("roof",)), "visdrone") == ()
+
+
+def test_a_report_is_html(d2det, tmp_path):
+    truth = layer(tmp_path / "truth.gpkg")
+    code, _, said = d2det("evaluate", "--truth", truth, "--pred", truth, "--report", tmp_path / "r.pdf")
+    assert (code, "r.pdf: the page is HTML; call it r.html" in said, (tmp_path / "r.pdf").exists()) == (2, True, False)
+
+
+def test_an_empty_annotation_of_voc_is_none(d2det, tmp_path):
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "voc" / "a.xml").write_text("<annotation></annotation>")
+    code, _, said = d2det("convert", tmp_path / "voc", tmp_path / "out.json", "--from", "voc", "--to", "coco")
+    assert (code, "a.xml:1: <annotation> is empty; give it a <filename>" in said) == (4, True)
+
+
+@pytest.mark.parametrize(("difficult", "told"), [(0, False), (1, True)])
+def test_difficult_is_only_missed_where_there_was_some(d2det, tmp_path, difficult, told):
+    (tmp_path / "labelTxt").mkdir()
+    (tmp_path / "labelTxt" / "P1.txt").write_text(f"1 2 9 2 9 8 1 8 plane {difficult}\n")
+    code, _, said = d2det("convert", tmp_path, tmp_path / "out.json", "--from", "dota", "--to", "coco")
+    assert (code, "difficult left out" in said) == (0, told)

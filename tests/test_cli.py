@@ -551,5 +551,5 @@ def test_an_undefined_number_is_null_in_json(capsys):
 
 
 def test_an_undefined_score_is_below_every_bar():
-    with pytest.raises(D2DetError, match=r"^below the bar: f1 nan < 0$"):
+    with pytest.raises(D2DetError, match=r"^below the bar: f1 \(undefined: nothing to judge it by\) < 0$"):
         gates.check_gates({"f1": float("nan")}, {"f1": 0.0})

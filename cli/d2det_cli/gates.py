@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from d2det_geo.errors import GateError, UsageError
@@ -47,6 +48,10 @@ def check_gates(
                 f"--fail-under {name}: no such metric; there are {', '.join(metrics)}; of one class, CLASS.METRIC"
                 f" ({shown or 'there are no classes'})"
             )
-    low = [f"{name} {known[name]:.4f} < {bar:g}" for name, bar in gates.items() if not known[name] >= bar]
+    low = [f"{name} {_said(known[name])} < {bar:g}" for name, bar in gates.items() if not known[name] >= bar]
     if low:
         raise GateError(f"below the bar: {', '.join(low)}")
+
+
+def _said(score: float) -> str:
+    return "(undefined: nothing to judge it by)" if math.isnan(score) else f"{score:.4f}"

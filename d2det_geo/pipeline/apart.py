@@ -1,11 +1,12 @@
-"""Outputs that would take the place of what they are made of."""
+"""Outputs that would take the place of what they are made of, or of other files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from d2det_geo.errors import UsageError
+from d2det_geo.annotations import Annotations
+from d2det_geo.errors import InputError, UsageError
 
 
 def check_apart(out: Path, inputs: Mapping[str, Path | None]) -> None:
@@ -23,3 +24,11 @@ def check_apart(out: Path, inputs: Mapping[str, Path | None]) -> None:
         if path is not None and place in (path.resolve(), *path.resolve().parents):
             link = "is" if place == path.resolve() else "holds"
             raise UsageError(f"{out}: {link} the {what}, which would be replaced; give another path for the output")
+
+
+def check_names(annotations: Annotations, source: Path) -> None:
+    """Refuse names of images that would lead out of a folder they are written to."""
+    for name in annotations.images.names:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise InputError(f"{source}: image name {name!r:.80} leads out of its folder; rename the image")

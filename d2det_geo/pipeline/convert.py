@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -18,10 +18,15 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
+<<<<<<< HEAD
 from d2det_geo.data.formats.registry import check_merging, format_named
 from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
+=======
+from d2det_geo.data.formats.registry import format_named
+from d2det_geo.errors import D2DetError, OutputExistsError, UsageError
+>>>>>>> fixuser
 from d2det_geo.metrics.classes import kinds_of
-from d2det_geo.pipeline.apart import check_apart
+from d2det_geo.pipeline.apart import check_apart, check_names
 
 # Control characters, which XML and lines of text cannot hold, and halves of characters, which UTF-8 cannot.
 _UNWRITABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufffe\\uffff]")
@@ -86,7 +91,7 @@ def convert_file(
     with _output(out, overwrite=overwrite) as fresh:
         annotations = _read(source, formats[0], reading, truth)
         annotations = _renamed(annotations, class_map or {})
-        _check_names(annotations, source)
+        check_names(annotations, source)
         annotations, lost = fitted(annotations, target, formats[1])
         _writer(write, formats[1], reading)(annotations, fresh)
     regions = annotations.labels == REGION
@@ -140,6 +145,7 @@ def _renamed(annotations: Annotations, class_map: Mapping[str, str]) -> Annotati
     return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids, supercategories=kinds)
 
 
+<<<<<<< HEAD
 def _check_names(annotations: Annotations, source: Path) -> None:
     """Refuse names that lead out of a folder they are written to, that name no file, or that no text file can hold."""
     for name in annotations.images.names:
@@ -153,6 +159,8 @@ def _check_names(annotations: Annotations, source: Path) -> None:
             raise InputError(f"{source}: class {name!r:.80} holds what no text file can hold; rename the class")
 
 
+=======
+>>>>>>> fixuser
 def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotations, list[str]]:
     """Leave out what a format cannot hold.
 

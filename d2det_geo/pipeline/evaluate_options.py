@@ -118,6 +118,8 @@ class EvaluateOptions:
             raise UsageError(
                 "--pred-class-field names an attribute of a vector file, which --pred is not; leave it out"
             )
+        if self.page is not None and self.page.suffix.lower() not in {".html", ".htm"}:
+            raise UsageError(f"--report {self.page}: the page is HTML; call it {self.page.stem}.html")
         self._check_ground()
         self._check_read()
         self._check_caps()

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from d2det_geo.pipeline.loaded import CardedDetector, LoadedModel, loaded
 from d2det_geo.pipeline.network import ChipNetwork
 from d2det_geo.pipeline.options import PredictOptions, gsd_of
 from d2det_geo.pipeline.output import Kept
-from d2det_geo.pipeline.predict_set_classes import categories_of
+from d2det_geo.pipeline.predict_set_classes import categories_of, unnumbered
 from d2det_geo.pipeline.predict_set_images import ImageSet, open_set
 from d2det_geo.pipeline.predict_set_masks import mask_runs
 from d2det_geo.pipeline.predict_set_results import (
@@ -109,6 +110,7 @@ def predict_set(  # noqa: PLR0913 - what goes in, what comes out, and what to do
         write = _Writer(sink, network.card, np.array(targets), run.tally)
         run.run(write, ledger, progress)
     summary = summary_of(run, network, format, key, started)
+    summary = replace(summary, notices=(*summary.notices, *unnumbered(categories, format)))
     kept.finish(manifest_of(run, key, summary, categories, out), keep=bool(run.failures))
     return summary
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from d2det_geo.data.formats.isaid_classes import CLASSES as ISAID_CLASSES
 from d2det_geo.data.formats.isaid_classes import normalised
+from d2det_geo.data.formats.uavdt_sequences import CLASSES as UAVDT_CLASSES
 from d2det_geo.errors import UsageError
 from d2det_geo.model.bundle import Card
 from d2det_geo.pipeline.predict_set_images import ImageSet
@@ -59,6 +60,17 @@ def categories_of(
             )
         targets[index] = row
     return targets, Categories(tuple(number for number, _ in known), tuple(name for _, name in known))
+
+
+def unnumbered(categories: Categories, format: str) -> tuple[str, ...]:
+    """Say which classes have no number in results of UAVDT, where only the pooled protocol asks for none."""
+    names = [name for name in categories.names if name.lower() not in UAVDT_CLASSES]
+    if format != "uavdt" or not names:
+        return ()
+    return (
+        f"{', '.join(names)}: no class of UAVDT ({', '.join(UAVDT_CLASSES)}), written as category -1;"
+        " --class-map names another",
+    )
 
 
 def _known(chosen: Mapping[str, str], found: ImageSet, format: str) -> list[tuple[int, str]]:

@@ -8,6 +8,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+MAPPED = "rename it with --class-map {0}=..., or drop it with --class-map {0}="
+"""What to do about a class that a format does not have."""
+_DIGITS = 9  # of a side, px: more are what is left of subtracting
 Column: TypeAlias = Iterable[float] | Iterable[str]
 
 
@@ -28,7 +31,9 @@ def _digits(value: float) -> str:
 
 def sides(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Measure ``[N, 2]`` width and height of boxes ``(x1, y1, x2, y2)``."""
-    return boxes[:, 2:] - boxes[:, :2]
+    exact = boxes[:, 2:] - boxes[:, :2]
+    short = np.round(exact, _DIGITS)
+    return np.where(boxes[:, :2] + short == boxes[:, 2:], short, exact)
 
 
 def listed(items: Sequence[str], most: int = 6) -> str:

@@ -229,7 +229,9 @@ def _numbers(cells: list[str], layout: Layout) -> list[float]:
             continue
         value = float(cell) if _NUMBER.fullmatch(cell) else np.nan
         if not np.isfinite(value):
-            raise ValueError(f"{name} is {cell[:40]!r}; give a finite number")
+            few = len(cells) < len(layout.columns) and bool(layout.words)
+            columns = f" (the row has {len(cells)} columns of {', '.join(layout.columns)})" if few else ""
+            raise ValueError(f"{name} is {cell[:40]!r}; give a finite number{columns}")
         numbers.append(value)
     width = len(layout.columns) - len(layout.words)
     return numbers + [np.nan] * (width - len(numbers))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2det_geo.annotations import REGION, Annotations
-from d2det_geo.data.formats.table_text import row_text, sides
+from d2det_geo.data.formats.table_text import MAPPED, row_text, sides
 from d2det_geo.data.formats.uavdt_layout import IGNORE, WHOLE, frame_of
 from d2det_geo.data.formats.uavdt_sequences import CLASSES
 from d2det_geo.errors import InputError
@@ -34,7 +34,7 @@ def write(annotations: Annotations, path: Path) -> None:
     wrong = (annotations.labels != REGION) & ~annotations.ignored & (category[annotations.labels] < 1)
     if wrong.any():
         name = annotations.classes[int(annotations.labels[wrong][0])]
-        raise InputError(f"class {name!r} has no category in UAVDT; name it {', '.join(CLASSES)}, or leave it out")
+        raise InputError(f"class {name!r} has no category in UAVDT ({', '.join(CLASSES)}); {MAPPED.format(name)}")
     sequences = list(_sequences(annotations))
     path.mkdir(parents=True)
     for sequence, frame, rows in sequences:

@@ -17,7 +17,7 @@ from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats.files import files_in, read_text
 from d2det_geo.data.formats.image_files import ImageFolder, row_by_stem
 from d2det_geo.data.formats.reading import Reading
-from d2det_geo.data.formats.table_text import listed, row_text, sides
+from d2det_geo.data.formats.table_text import MAPPED, listed, row_text, sides
 from d2det_geo.data.formats.tables import Layout, Table, read_table
 from d2det_geo.errors import InputError
 
@@ -58,8 +58,14 @@ def read(path: Path, reading: Reading) -> Annotations:
     """
     folder = _folder(path)
     files = files_in(folder, _TEXT, "VisDrone's annotations")
+<<<<<<< HEAD
     beside = path / "images" if folder != path and (path / "images").is_dir() else None
     images = ImageFolder.of(reading.images or beside, ".jpg").images([file.stem for file in files], folder)
+=======
+    near = folder.parent / "images" if folder.resolve().name == "annotations" else None
+    beside = near if near is not None and near.is_dir() else None
+    images = ImageFiles.of(reading.images or beside, ".jpg").images([file.stem for file in files], folder)
+>>>>>>> fixuser
     tables = [_table(file, _TRUTH) for file in files]
     labels = np.concatenate([table.whole("category", 0, len(CLASSES)) - 1 for table in tables])
     scores = np.concatenate([table.whole("score", 0, 1) for table in tables])
@@ -194,5 +200,5 @@ def _categories(annotations: Annotations) -> NDArray[np.int64]:
     category: NDArray[np.int64] = numbers[annotations.labels]
     if (category < 0).any():
         name = annotations.classes[int(annotations.labels[np.argmax(category < 0)])]
-        raise InputError(f"class {name!r} has no category in VisDrone; its classes are {', '.join(CLASSES)}")
+        raise InputError(f"class {name!r} has no category in VisDrone ({', '.join(CLASSES)}); {MAPPED.format(name)}")
     return category

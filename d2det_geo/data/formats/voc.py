@@ -78,6 +78,8 @@ def read(path: Path, reading: Reading) -> Annotations:
             raise InputError(
                 f"{file}:{root.line}: is <{root.name}>, not a VOC <annotation>; give a folder of such files"
             )
+        if not root.children and reading.images is None:
+            raise InputError(f"{file}:{root.line}: <annotation> is empty; give it a <filename>, or remove the file")
         names.append(_image_name(root, file, folder, suffixes))
         sizes.append(_size(root, file, names[-1], reading.images))
         for item in root.all("object"):

@@ -49,7 +49,7 @@ def write(annotations: Annotations, path: Path) -> None:
         rows = order[ends[index] : ends[index + 1]]
         size = annotations.images.sizes[index]
         if len(rows) and not size.all():
-            raise InputError(f"image {name}: its size is not known, of which YOLO rows are shares; give the images")
+            raise InputError(f"image {name}: its size is not known, of which YOLO rows are shares; give --images DIR")
         file.write_text("".join(_lines(annotations, rows, np.maximum(size, 1).astype(np.float64))), encoding="utf-8")
 
 
