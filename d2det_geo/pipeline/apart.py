@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from d2det_geo.annotations import Annotations
 from d2det_geo.errors import InputError, UsageError
+
+# Control characters, which XML and lines of text cannot hold, and halves of characters, which UTF-8 cannot.
+_UNWRITABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufffe\\uffff]")
 
 
 def check_apart(out: Path, inputs: Mapping[str, Path | None]) -> None:
@@ -27,8 +31,13 @@ def check_apart(out: Path, inputs: Mapping[str, Path | None]) -> None:
 
 
 def check_names(annotations: Annotations, source: Path) -> None:
-    """Refuse names of images that would lead out of a folder they are written to."""
+    """Refuse names that lead out of a folder they are written to, that name no file, or that no text file can hold."""
     for name in annotations.images.names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"{source}: image name {name!r:.80} leads out of its folder; rename the image")
+        if not path.name or name.endswith("/") or _UNWRITABLE.search(name):
+            raise InputError(f"{source}: image name {name!r:.80} is no name of a file; rename the image")
+    for name in annotations.classes:
+        if _UNWRITABLE.search(name):
+            raise InputError(f"{source}: class {name!r:.80} holds what no text file can hold; rename the class")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,18 +17,10 @@ from numpy.typing import NDArray
 from d2det_geo.annotations import REGION, Annotations
 from d2det_geo.data.formats import vector
 from d2det_geo.data.formats.reading import Format, Holdable, Reading, Write
-<<<<<<< HEAD
 from d2det_geo.data.formats.registry import check_merging, format_named
-from d2det_geo.errors import D2DetError, InputError, OutputExistsError, UsageError
-=======
-from d2det_geo.data.formats.registry import format_named
 from d2det_geo.errors import D2DetError, OutputExistsError, UsageError
->>>>>>> fixuser
 from d2det_geo.metrics.classes import kinds_of
 from d2det_geo.pipeline.apart import check_apart, check_names
-
-# Control characters, which XML and lines of text cannot hold, and halves of characters, which UTF-8 cannot.
-_UNWRITABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufffe\\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,22 +136,6 @@ def _renamed(annotations: Annotations, class_map: Mapping[str, str]) -> Annotati
     return replace(kept, labels=numbers[kept.labels], classes=classes, class_ids=ids, supercategories=kinds)
 
 
-<<<<<<< HEAD
-def _check_names(annotations: Annotations, source: Path) -> None:
-    """Refuse names that lead out of a folder they are written to, that name no file, or that no text file can hold."""
-    for name in annotations.images.names:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise InputError(f"{source}: image name {name!r:.80} leads out of its folder; rename the image")
-        if not path.name or name.endswith("/") or _UNWRITABLE.search(name):
-            raise InputError(f"{source}: image name {name!r:.80} is no name of a file; rename the image")
-    for name in annotations.classes:
-        if _UNWRITABLE.search(name):
-            raise InputError(f"{source}: class {name!r:.80} holds what no text file can hold; rename the class")
-
-
-=======
->>>>>>> fixuser
 def fitted(annotations: Annotations, target: Format, name: str) -> tuple[Annotations, list[str]]:
     """Leave out what a format cannot hold.
 

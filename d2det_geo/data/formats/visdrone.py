@@ -58,14 +58,9 @@ def read(path: Path, reading: Reading) -> Annotations:
     """
     folder = _folder(path)
     files = files_in(folder, _TEXT, "VisDrone's annotations")
-<<<<<<< HEAD
-    beside = path / "images" if folder != path and (path / "images").is_dir() else None
-    images = ImageFolder.of(reading.images or beside, ".jpg").images([file.stem for file in files], folder)
-=======
     near = folder.parent / "images" if folder.resolve().name == "annotations" else None
     beside = near if near is not None and near.is_dir() else None
-    images = ImageFiles.of(reading.images or beside, ".jpg").images([file.stem for file in files], folder)
->>>>>>> fixuser
+    images = ImageFolder.of(reading.images or beside, ".jpg").images([file.stem for file in files], folder)
     tables = [_table(file, _TRUTH) for file in files]
     labels = np.concatenate([table.whole("category", 0, len(CLASSES)) - 1 for table in tables])
     scores = np.concatenate([table.whole("score", 0, 1) for table in tables])
