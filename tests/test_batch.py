@@ -214,7 +214,7 @@ def test_missing_scenes_and_outputs_that_do_not_fit_are_said_before_any_work(fli
     code, _, stderr = run(flight, scene, str(flight / "101/a.tif"), "--out", str(tmp_path / "x.gpkg"))
     assert (code, "there are 2 scenes" in stderr) == (2, True)
     code, _, stderr = run(flight, scene, "--out-dir", str(out), "--format", "dwg")
-    assert (code, "--format dwg: no such format" in stderr) == (2, True)
+    assert (code, "--format dwg: unknown format; choose one of geojson, " in stderr) == (2, True)
 
 
 def test_a_scene_given_to_standard_output_is_lines_of_features(flight: Path, tmp_path: Path) -> None:
