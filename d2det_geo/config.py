@@ -6,6 +6,7 @@ the key. Only ``pipeline`` and ``cli`` see these classes; the rooms below receiv
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -184,6 +185,21 @@ class Config(Section):
         if self.model.deformable and self.model.backbone not in {"resnet50", "resnet101"}:
             raise ValueError(f"model.deformable needs resnet50 or resnet101, not {self.model.backbone}")
         return self
+
+    def renaming(self, class_map: Mapping[str, str], ignore: Sequence[str]) -> Config:
+        """Add to the class map, which is changed where both name a class, and to the classes that mean ignore region.
+
+        Raises:
+            UsageError: a class is mapped to one the model does not have.
+        """
+        unknown = sorted({name for name in class_map.values() if name} - set(self.classes))
+        if unknown:
+            raise UsageError(f"--class-map: {', '.join(unknown)} is none of the classes, {', '.join(self.classes)}")
+        data = {
+            "class_map": {**self.data.class_map, **class_map},
+            "ignore": tuple(dict.fromkeys((*self.data.ignore, *ignore))),
+        }
+        return self.model_copy(update={"data": self.data.model_copy(update=data)})
 
 
 def load_config(path: Path) -> Config:

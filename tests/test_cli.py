@@ -15,6 +15,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import yaml
 from affine import Affine
 from shapely import Polygon, box
 from typer.testing import CliRunner
@@ -318,6 +319,17 @@ def test_show_config_prints_every_setting_and_can_be_read_back(d2det, tmp_path):
     (tmp_path / "shown.yaml").write_text(result.stdout)
     assert load_config(tmp_path / "shown.yaml") == load_config(Path("tiny.yaml"))
     assert "learning_rate: 0.0004" in result.stdout
+
+
+def test_train_maps_classes_beside_the_file(d2det):
+    result = d2det("train", "tiny.yaml", "--class-map", "house=building,tree=", "--ignore", "site", "--show-config")
+    data = yaml.safe_load(result.stdout)["data"]
+    assert (data["class_map"]["house"], data["class_map"]["tree"], data["ignore"]) == ("building", "", ["site"])
+    wrong = d2det("train", "tiny.yaml", "--class-map", "house=castle", "--show-config")
+    assert (wrong.exit_code, wrong.stderr) == (
+        2,
+        "d2det: error: --class-map: castle is none of the classes, building\n",
+    )
 
 
 def test_train_wants_one_folder_and_one_answer_to_what_is_in_it(d2det, tmp_path):

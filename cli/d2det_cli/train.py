@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from d2det_cli import options
+from d2det_cli import options, texts
 from d2det_cli.failures import GO_ON
 from d2det_cli.progress import ProgressMode, progress
 from d2det_cli.say import say
@@ -22,6 +22,8 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Checkpoint, log, bundle.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     max_steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N steps in all.")] = None,
+    class_map: options.ClassMap = "",
+    ignore: options.Ignore = "",
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print every setting as YAML and stop.")] = False,
@@ -36,7 +38,7 @@ def train(
         raise UsageError("--resume and --overwrite exclude each other; give one of them")
     from d2det_geo.config import load_config
 
-    settings = load_config(config)
+    settings = load_config(config).renaming(texts.parse_class_map(class_map), texts.parse_names(ignore))
     if show_config:
         import yaml
 
@@ -47,8 +49,9 @@ def train(
     from d2det_geo.pipeline.train import train as run
 
     limit = [] if max_steps is None else ["--max-steps", str(max_steps)]
-    place = [] if device == "auto" else ["--device", device]
-    command = shlex.join(["d2det", "train", str(config), "--out", str(out), *limit, *place])
+    told = {"--class-map": class_map, "--ignore": ignore, "--device": "" if device == "auto" else device}
+    more = [part for name, value in told.items() if value for part in (name, value)]
+    command = shlex.join(["d2det", "train", str(config), "--out", str(out), *limit, *more])
     with progress(show, "train", quiet=quiet) as report:
 
         def stepped(done: int, total: int, note: str) -> None:
