@@ -44,8 +44,8 @@ def read(path: Path, reading: Reading) -> Annotations:
     """Read truth.
 
     Crowds are ignored. pycocotools overwrites the key ``ignore``: rows that have it stay objects, keep it as a column,
-    and a notice says so. A row may have a ``bbox``, a ``segmentation`` or both; without
-    a ``bbox`` its box goes around the segmentation. ``id`` becomes a column where rows have it. Images that say no
+    and a notice says so. A row may have a ``bbox``, a ``segmentation`` or both; without a ``bbox`` its box goes around
+    the segmentation. ``id`` becomes a column where rows have it. Images that say no
     ``width`` and ``height`` are measured in ``reading.images``, or stay unknown. Other keys are left alone.
 
     Args:
